@@ -1,0 +1,27 @@
+//! Ids, epochs, sizes and digests of a Karri cluster as newtypes, and the [`Clock`] and [`Rng`] through
+//! which everything else reads time and randomness, so that a simulation can supply both.
+//!
+//! ```
+//! use karri_ring_types::{ExtentId, PartitionId};
+//! let id: ExtentId = "0192f0c1d2e3aabbccddeeff00112233".parse().unwrap();
+//! let _: PartitionId = id.partition();
+//! ```
+//!
+//! It knows nothing of networks, disks or S3.
+
+mod clock;
+mod digest;
+mod ids;
+mod random;
+mod size;
+
+pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
+pub use digest::{Digest, ParseDigestError};
+pub use ids::{
+    ClusterId, DataId, Epoch, ExtentId, NodeId, PARTITION_COUNT, ParseIdError, PartitionId, RangeId, RequestId,
+    VersionId,
+};
+pub use random::{Rng, SeededRng, SystemRng};
+pub use size::{
+    CHUNK_SIZE_BYTES, EXTENT_SIZE_BYTES_MAX, INLINE_SIZE_BYTES_MAX, RUN_SIZE_BYTES, chunk_count, chunk_length,
+};

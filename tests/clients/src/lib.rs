@@ -1,0 +1,1 @@
+//! Written later in this series.

@@ -1,0 +1,1 @@
+//! No code: this package exists for its build script. See `Cargo.toml`.
