@@ -1,1 +1,133 @@
-fn main() {}
+//! `karri`: the one binary. It serves (`dev`, `server`) and administers (`cluster`); the work itself is in the
+//! crates below, this one only wires them together.
+
+mod admin;
+mod cluster;
+mod config;
+mod credentials;
+mod dev;
+mod identity;
+mod logging;
+mod node;
+mod status;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::Config;
+
+/// An S3-compatible object storage cluster.
+#[derive(Parser)]
+#[command(version, about)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a cluster on this machine for development: one process, or several with `--nodes`
+    Dev {
+        /// Folder that keeps the data; made when missing
+        #[arg(long, default_value = "karri-data")]
+        data: PathBuf,
+        /// Address of the S3 service; further nodes take the ports after it
+        #[arg(long, default_value = "127.0.0.1:9000")]
+        listen: SocketAddr,
+        /// Nodes, each a process of its own when there are several
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=16))]
+        nodes: u16,
+    },
+    /// Run one node of a deployment
+    Server {
+        /// The node's configuration file
+        #[arg(long)]
+        config: PathBuf,
+    },
+    /// Form and look at a cluster
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
+    /// Print the reference of the configuration file
+    ConfigReference,
+}
+
+#[derive(Subcommand)]
+enum ClusterCommand {
+    /// Make a new cluster whose first node this is; then start `karri server`
+    Init {
+        /// The node's configuration file
+        #[arg(long)]
+        config: PathBuf,
+    },
+    /// Make a token with which other nodes join; asks the running node of this configuration
+    Token {
+        /// Configuration file of a running node
+        #[arg(long)]
+        config: PathBuf,
+        /// Seconds for which the token is good
+        #[arg(long, default_value_t = 3600)]
+        ttl_seconds: u64,
+    },
+    /// Join the cluster that made the token; then start `karri server`
+    Join {
+        /// The new node's configuration file
+        #[arg(long)]
+        config: PathBuf,
+        /// What `karri cluster token` printed
+        #[arg(long)]
+        token: String,
+    },
+    /// Show nodes, ranges and extents
+    Status {
+        /// Configuration file of a running node
+        #[arg(long)]
+        config: PathBuf,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("karri: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    if let Command::ConfigReference = command {
+        print!("{}", config::reference());
+        return Ok(());
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let result = runtime.block_on(async {
+        match command {
+            Command::Dev { data, listen, nodes } => dev::run(&data, listen, nodes).await,
+            Command::Server { config } => {
+                let config = Config::load(&config)?;
+                logging::start(&config.log);
+                node::serve(config).await
+            }
+            Command::Cluster(ClusterCommand::Init { config }) => cluster::init(&Config::load(&config)?),
+            Command::Cluster(ClusterCommand::Token { config, ttl_seconds }) => {
+                cluster::token(&Config::load(&config)?, ttl_seconds).await
+            }
+            Command::Cluster(ClusterCommand::Join { config, token }) => {
+                cluster::join(&Config::load(&config)?, &token).await
+            }
+            Command::Cluster(ClusterCommand::Status { config, json }) => {
+                status::show(&Config::load(&config)?, json).await
+            }
+            Command::ConfigReference => Ok(()),
+        }
+    });
+    runtime.shutdown_timeout(std::time::Duration::from_secs(5));
+    result
+}

@@ -1,0 +1,202 @@
+//! The configuration file of a node: typed TOML; an unknown key is an error that names file, line and key.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow};
+use serde::Deserialize;
+
+/// A node's configuration.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Config {
+    /// Folder of everything the node keeps.
+    pub(crate) data_dir: PathBuf,
+    #[serde(default = "default_zone")]
+    pub(crate) zone: String,
+    #[serde(default)]
+    pub(crate) capacity_bytes: Option<u64>,
+    pub(crate) s3: S3Config,
+    pub(crate) rpc: RpcConfig,
+    #[serde(default)]
+    pub(crate) cluster: ClusterConfig,
+    #[serde(default)]
+    pub(crate) storage: StorageConfig,
+    #[serde(default)]
+    pub(crate) log: LogConfig,
+}
+
+/// The service port.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct S3Config {
+    pub(crate) listen: SocketAddr,
+    #[serde(default = "default_region")]
+    pub(crate) region: String,
+    #[serde(default)]
+    pub(crate) base_domains: Vec<String>,
+    #[serde(default)]
+    pub(crate) tls_certificate: Option<PathBuf>,
+    #[serde(default)]
+    pub(crate) tls_key: Option<PathBuf>,
+    #[serde(default)]
+    pub(crate) sigv2: bool,
+}
+
+/// The node-to-node port.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RpcConfig {
+    pub(crate) listen: SocketAddr,
+    #[serde(default)]
+    pub(crate) advertise: Option<String>,
+}
+
+impl RpcConfig {
+    /// The address under which the other nodes find this one.
+    pub(crate) fn advertised(&self) -> String {
+        self.advertise.clone().unwrap_or_else(|| self.listen.to_string())
+    }
+}
+
+/// What `karri cluster init` fixes for the cluster.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ClusterConfig {
+    pub(crate) replicas: u8,
+    pub(crate) data_ranges: u16,
+}
+
+impl Default for ClusterConfig {
+    fn default() -> Self {
+        Self { replicas: 3, data_ranges: 8 }
+    }
+}
+
+/// Limits of the disk.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct StorageConfig {
+    pub(crate) reserve_bytes: u64,
+}
+
+impl Default for StorageConfig {
+    fn default() -> Self {
+        Self { reserve_bytes: 1 << 30 }
+    }
+}
+
+/// What is logged and how.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct LogConfig {
+    pub(crate) filter: String,
+    pub(crate) json: bool,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { filter: "info".to_owned(), json: false }
+    }
+}
+
+fn default_zone() -> String {
+    "default".to_owned()
+}
+
+fn default_region() -> String {
+    "us-east-1".to_owned()
+}
+
+impl Config {
+    /// Reads and checks a configuration file.
+    pub(crate) fn load(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
+        Self::parse(&text).map_err(|error| anyhow!("{}: {error}", path.display()))
+    }
+
+    /// Parses the file's text; the error shows line, column and key.
+    pub(crate) fn parse(text: &str) -> Result<Self> {
+        let config: Self = toml::from_str(text)?;
+        anyhow::ensure!(
+            config.s3.tls_certificate.is_some() == config.s3.tls_key.is_some(),
+            "[s3] tls_certificate and tls_key are set together or not at all"
+        );
+        anyhow::ensure!((1..=7).contains(&config.cluster.replicas), "[cluster] replicas must be 1 to 7");
+        anyhow::ensure!((1..=256).contains(&config.cluster.data_ranges), "[cluster] data_ranges must be 1 to 256");
+        anyhow::ensure!(!config.zone.is_empty(), "zone must not be empty");
+        Ok(config)
+    }
+}
+
+/// Key, type, default and meaning of every setting, in the order of the file.
+const SETTINGS: &[(&str, &str, &str, &str)] = &[
+    ("data_dir", "path", "required", "Folder of everything the node keeps."),
+    ("zone", "text", "\"default\"", "Failure domain. Copies go to as many zones as there are."),
+    ("capacity_bytes", "integer", "size of the file system", "Weight of the node in the ring."),
+    ("s3.listen", "address", "required", "Where S3 clients connect, and `/-/live`, `/-/ready`, `/-/metrics` are."),
+    ("s3.region", "text", "\"us-east-1\"", "The region that clients sign for."),
+    ("s3.base_domains", "list of text", "[]", "Domains under which buckets are addressed as hosts."),
+    ("s3.tls_certificate", "path", "none", "PEM chain; with it the service port speaks TLS. Reloaded when it changes."),
+    ("s3.tls_key", "path", "none", "PEM key of the certificate."),
+    ("s3.sigv2", "boolean", "false", "Accept AWS Signature Version 2."),
+    ("rpc.listen", "address", "required", "Where the other nodes connect (mTLS)."),
+    ("rpc.advertise", "host:port", "rpc.listen", "The address by which the other nodes reach this one."),
+    ("cluster.replicas", "1 to 7", "3", "Copies of each extent, as far as there are nodes. Read by `karri cluster init`."),
+    ("cluster.data_ranges", "1 to 256", "8", "Metadata ranges made at the start. Read by `karri cluster init`."),
+    ("storage.reserve_bytes", "integer", "1073741824", "Free space at which the node refuses writes and keeps serving reads."),
+    ("log.filter", "text", "\"info\"", "Levels by target, as in `info,access=warn`."),
+    ("log.json", "boolean", "false", "One JSON object a line."),
+];
+
+/// The reference page of the configuration file, as Markdown.
+pub(crate) fn reference() -> String {
+    let mut page = String::from(
+        "# Configuration\n\nGenerated by `karri config-reference`. A node reads one TOML file; an unknown key is an error.\n\n\
+         | key | value | default | meaning |\n|---|---|---|---|\n",
+    );
+    for (key, kind, default, meaning) in SETTINGS {
+        page.push_str(&format!("| `{key}` | {kind} | {default} | {meaning} |\n"));
+    }
+    page.push_str(
+        "\n`KARRI_ROOT_ACCESS_KEY` and `KARRI_ROOT_SECRET_KEY` in the environment set the root user's keys; without them \
+         `karri cluster init` makes a pair, keeps it in the data folder with mode 0600 and prints it.\n",
+    );
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALLEST: &str = "data_dir = \"/d\"\n[s3]\nlisten = \"127.0.0.1:9000\"\n[rpc]\nlisten = \"127.0.0.1:9400\"\n";
+
+    #[test]
+    fn the_smallest_file_has_defaults() {
+        let config = Config::parse(SMALLEST).unwrap();
+        assert_eq!(config.cluster.replicas, 3);
+        assert_eq!(config.rpc.advertised(), "127.0.0.1:9400");
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_line() {
+        let error = Config::parse(&SMALLEST.replace("[rpc]", "portt = 1\n[rpc]")).unwrap_err().to_string();
+        assert!(error.contains("line 4") && error.contains("portt"), "{error}");
+    }
+
+    #[test]
+    fn the_reference_page_is_current() {
+        let page = include_str!("../../../docs/reference/configuration.md");
+        assert_eq!(page, reference(), "run: karri config-reference > docs/reference/configuration.md");
+    }
+
+    #[test]
+    fn every_setting_of_the_reference_is_accepted() {
+        for (key, ..) in SETTINGS {
+            let (table, name) = key.rsplit_once('.').unwrap_or(("", key));
+            let probe = format!("{}\n{name} = {{ }}\n", if table.is_empty() { String::new() } else { format!("[{table}]") });
+            let error = toml::from_str::<Config>(&probe).unwrap_err().to_string();
+            assert!(!error.contains("unknown field"), "{key}: {error}");
+        }
+    }
+}
