@@ -1,0 +1,186 @@
+//! The transport between nodes: one connection per peer and lane, made when needed.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use karri_ring_types::NodeId;
+use parking_lot::{Mutex, RwLock};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::ca::{Identity, IdentityError, NODE_NAME, node_of};
+use crate::connection::Connection;
+use crate::frame::greet;
+use crate::message::{BODY_BYTES_MAX, Caller, HEAD_BYTES_MAX, Lane, Method, Request, Response, RpcError, Transport};
+use crate::router::Router;
+use crate::tls::{client_config, pinned_config};
+
+/// How long a connection may take to be made, TLS included.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a failed connection is not tried again, so that callers learn at once that a peer is down.
+const RETRY_AFTER: Duration = Duration::from_millis(500);
+
+/// Where each node listens ("host:port"). Shared, and changed as nodes join or move.
+#[derive(Default)]
+pub struct AddressBook {
+    addresses: RwLock<BTreeMap<NodeId, String>>,
+}
+
+impl AddressBook {
+    /// A book without entries.
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self::default())
+    }
+
+    /// Notes a node's address; true if that is news.
+    pub fn set(&self, node: NodeId, address: String) -> bool {
+        let mut addresses = self.addresses.write();
+        addresses.insert(node, address.clone()).is_none_or(|old| old != address)
+    }
+
+    /// A node's address.
+    pub fn get(&self, node: NodeId) -> Option<String> {
+        self.addresses.read().get(&node).cloned()
+    }
+
+    /// All entries.
+    pub fn snapshot(&self) -> BTreeMap<NodeId, String> {
+        self.addresses.read().clone()
+    }
+}
+
+#[derive(Default)]
+struct Link {
+    connection: Option<Arc<Connection>>,
+    failed: Option<(Instant, String)>,
+}
+
+type Links = Mutex<HashMap<(NodeId, Lane), Arc<tokio::sync::Mutex<Link>>>>;
+
+/// Calls over mTLS.
+pub struct TlsTransport {
+    local: NodeId,
+    identity: Identity,
+    config: Arc<ClientConfig>,
+    addresses: Arc<AddressBook>,
+    router: Arc<Router>,
+    links: Links,
+}
+
+impl TlsTransport {
+    /// A transport for `local`, which presents `identity`. Calls to `local` go straight to `router`.
+    pub fn new(
+        local: NodeId,
+        identity: Identity,
+        addresses: Arc<AddressBook>,
+        router: Arc<Router>,
+    ) -> Result<Arc<Self>, IdentityError> {
+        let config = client_config(&identity)?;
+        Ok(Arc::new(Self { local, identity, config, addresses, router, links: Mutex::default() }))
+    }
+
+    async fn connection(&self, to: NodeId, lane: Lane) -> Result<Arc<Connection>, RpcError> {
+        let link = self.links.lock().entry((to, lane)).or_default().clone();
+        let mut link = link.lock().await;
+        if let Some(connection) = link.connection.as_ref().filter(|connection| connection.is_open()) {
+            return Ok(connection.clone());
+        }
+        if let Some((at, reason)) = &link.failed
+            && at.elapsed() < RETRY_AFTER
+        {
+            return Err(RpcError::Unreachable { node: to, reason: reason.clone() });
+        }
+        let made = tokio::time::timeout(CONNECT_TIMEOUT, self.connect(to)).await;
+        match made.unwrap_or_else(|_| Err("connecting took too long".to_owned())) {
+            Ok(stream) => {
+                let connection = Connection::start(to, stream);
+                *link = Link { connection: Some(connection.clone()), failed: None };
+                Ok(connection)
+            }
+            Err(reason) => {
+                *link = Link { connection: None, failed: Some((Instant::now(), reason.clone())) };
+                Err(RpcError::Unreachable { node: to, reason })
+            }
+        }
+    }
+
+    async fn connect(&self, to: NodeId) -> Result<TlsStream<TcpStream>, String> {
+        let address = self.addresses.get(to).ok_or_else(|| "its address is not known".to_owned())?;
+        let mut stream = open(&address, self.config.clone()).await?;
+        let peer = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+        let named = peer.and_then(|certificate| node_of(self.identity.cluster, certificate));
+        if named != Some(to) {
+            return Err(format!("{address} is {named:?}"));
+        }
+        greet(&mut stream).await.map_err(|error| error.to_string())?;
+        Ok(stream)
+    }
+}
+
+async fn open(address: &str, config: Arc<ClientConfig>) -> Result<TlsStream<TcpStream>, String> {
+    let tcp = TcpStream::connect(address).await.map_err(|error| format!("{address}: {error}"))?;
+    tcp.set_nodelay(true).map_err(|error| error.to_string())?;
+    let name = ServerName::try_from(NODE_NAME).map_err(|error| error.to_string())?;
+    TlsConnector::from(config).connect(name, tcp).await.map_err(|error| format!("{address}: {error}"))
+}
+
+#[async_trait]
+impl Transport for TlsTransport {
+    async fn call(
+        &self,
+        to: NodeId,
+        lane: Lane,
+        method: Method,
+        request: Request,
+        deadline: Duration,
+    ) -> Result<Response, RpcError> {
+        if request.head.len() > HEAD_BYTES_MAX || request.body.len() > BODY_BYTES_MAX {
+            return Err(RpcError::TooLarge);
+        }
+        if to == self.local {
+            return self.router.dispatch(Caller::Node(self.local), method, request).await;
+        }
+        let end = Instant::now() + deadline;
+        let connection = match tokio::time::timeout_at(end, self.connection(to, lane)).await {
+            Ok(connection) => connection?,
+            // Nothing has been sent yet.
+            Err(_) => return Err(RpcError::Unreachable { node: to, reason: "no connection in time".to_owned() }),
+        };
+        let answer = tokio::time::timeout_at(end, connection.call(method, request)).await;
+        answer.unwrap_or(Err(RpcError::Deadline { node: to }))
+    }
+
+    fn local(&self) -> NodeId {
+        self.local
+    }
+}
+
+/// Makes one call without a certificate of one's own, to a node whose authority has this fingerprint.
+///
+/// # Errors
+/// [`RpcError::Unreachable`] when the address does not answer or is of another cluster.
+pub async fn join_call(
+    address: &str,
+    authority_fingerprint: &str,
+    method: Method,
+    request: Request,
+) -> Result<Response, RpcError> {
+    let node = NodeId(0);
+    let connect = async {
+        let config = pinned_config(authority_fingerprint).map_err(|error| error.to_string())?;
+        let mut stream = open(address, config).await?;
+        greet(&mut stream).await.map_err(|error| error.to_string())?;
+        Ok::<_, String>(stream)
+    };
+    let stream = tokio::time::timeout(CONNECT_TIMEOUT, connect).await.unwrap_or_else(|_| Err("no answer".to_owned()));
+    let stream = stream.map_err(|reason| RpcError::Unreachable { node, reason })?;
+    let connection = Connection::start(node, stream);
+    let answer = tokio::time::timeout(Duration::from_secs(60), connection.call(method, request)).await;
+    answer.unwrap_or(Err(RpcError::Deadline { node }))
+}
