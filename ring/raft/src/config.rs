@@ -1,0 +1,101 @@
+//! Settings of a host.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use karri_ring_types::NodeId;
+
+use crate::RaftError;
+
+/// Settings of a [`crate::RaftHost`]; [`HostConfig::new`] has the ones to use.
+#[derive(Clone, Debug)]
+pub struct HostConfig {
+    /// This node.
+    pub node: NodeId,
+    /// Folder of the RocksDB with the logs and votes of all groups.
+    pub dir: PathBuf,
+    /// Time between two heartbeats of a leader.
+    pub heartbeat_ms: u64,
+    /// Shortest and longest time without a leader after which a follower stands for election.
+    pub election_ms: (u64, u64),
+    /// Entries after which the machine is flushed and the log may be purged.
+    pub snapshot_entries: u64,
+    /// Bytes of entries after which the machine is flushed and the log may be purged.
+    pub snapshot_bytes: u64,
+    /// Flushed entries that stay in the log, so that a follower that was away briefly needs no snapshot.
+    pub kept_entries: u64,
+    /// How long a proposal may stay undecided before it is answered with [`crate::ProposeError::Unknown`].
+    pub propose_timeout_ms: u64,
+    /// How long a new voter may take to catch up before [`crate::Group::set_voters`] gives up.
+    pub catch_up_timeout_ms: u64,
+}
+
+impl HostConfig {
+    /// The usual settings: heartbeats each 400 ms, elections after 2 to 4 seconds.
+    pub fn new(node: NodeId, dir: impl Into<PathBuf>) -> Self {
+        Self {
+            node,
+            dir: dir.into(),
+            heartbeat_ms: 400,
+            election_ms: (2000, 4000),
+            snapshot_entries: 20_000,
+            snapshot_bytes: 256 << 20,
+            kept_entries: 2000,
+            propose_timeout_ms: 10_000,
+            catch_up_timeout_ms: 300_000,
+        }
+    }
+
+    /// Age up to which a quorum's acknowledgement lets the leader answer reads alone. Followers refuse votes for
+    /// `election_ms.1` after they heard from the leader, so clocks would have to run apart by more than half
+    /// within that time before a second leader could exist.
+    pub(crate) fn lease(&self) -> Duration {
+        Duration::from_millis(self.election_ms.0 * 3 / 4)
+    }
+
+    /// How long a restarted node gives no vote: it has forgotten whom it promised a lease.
+    pub(crate) fn vote_quarantine(&self) -> Duration {
+        Duration::from_millis(self.election_ms.0)
+    }
+
+    /// Longest wait of one append call, whose answer waits for the follower's fsync.
+    pub(crate) fn append_timeout(&self) -> Duration {
+        Duration::from_millis(self.election_ms.0)
+    }
+
+    pub(crate) fn propose_timeout(&self) -> Duration {
+        Duration::from_millis(self.propose_timeout_ms)
+    }
+
+    pub(crate) fn catch_up_timeout(&self) -> Duration {
+        Duration::from_millis(self.catch_up_timeout_ms)
+    }
+
+    /// How long a read waits for a quorum or for the machine to catch up.
+    pub(crate) fn read_timeout(&self) -> Duration {
+        Duration::from_millis(self.election_ms.0)
+    }
+
+    pub(crate) fn openraft(&self) -> Result<openraft::Config, RaftError> {
+        let config = openraft::Config {
+            cluster_name: "karri".to_string(),
+            heartbeat_interval: self.heartbeat_ms,
+            election_timeout_min: self.election_ms.0,
+            election_timeout_max: self.election_ms.1,
+            install_snapshot_timeout: crate::snapshots::FINISH_TIMEOUT_MS,
+            max_payload_entries: crate::wire::APPEND_ENTRIES_MAX,
+            max_append_entries: Some(4096),
+            snapshot_policy: openraft::SnapshotPolicy::LogsSinceLast(self.snapshot_entries),
+            max_in_snapshot_log_to_keep: self.kept_entries,
+            purge_batch_size: (self.kept_entries / 4).max(1),
+            api_channel_size: Some(8192),
+            notification_channel_size: Some(8192),
+            state_machine_channel_size: Some(1024),
+            enable_pre_vote: Some(true),
+            // A restarted leader could otherwise serve an applied state older than the one it served before.
+            enable_leader_restore: Some(false),
+            ..openraft::Config::default()
+        };
+        config.validate().map_err(|e| RaftError::Config(e.to_string()))
+    }
+}

@@ -1,0 +1,241 @@
+//! All Raft groups of a node.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use karri_ring_rpc::{Router, Transport};
+use karri_ring_types::RangeId;
+use parking_lot::RwLock;
+
+use crate::adapter::{Adapter, blocking};
+use crate::config::HostConfig;
+use crate::error::RaftError;
+use crate::group::Group;
+use crate::log::{FlushGate, Flusher, GroupLog, GroupStore, LogDb};
+use crate::machine::StateMachine;
+use crate::network::Network;
+use crate::service::Service;
+use crate::types::Raft;
+
+/// How often logs are looked after.
+const HOUSEKEEPING_SECS: u64 = 2;
+/// How long `shutdown` waits for late readers of the log store.
+const CLOSE_WAIT: Duration = Duration::from_secs(5);
+
+/// Gives the machine of a range that a leader wants on this node, or `None` to refuse it.
+pub type UnknownGroup = dyn Fn(RangeId) -> Option<Arc<dyn StateMachine>> + Send + Sync;
+
+/// What the log store did since the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogStats {
+    /// fsyncs.
+    pub syncs: u64,
+    /// Entries written.
+    pub entries: u64,
+    /// Bytes written, before RocksDB's own work.
+    pub bytes: u64,
+}
+
+/// All Raft groups of a node; one per process.
+pub struct RaftHost {
+    config: Arc<HostConfig>,
+    raft_config: Arc<openraft::Config>,
+    transport: Arc<dyn Transport>,
+    db: Arc<LogDb>,
+    flusher: Arc<Flusher>,
+    groups: RwLock<HashMap<RangeId, Arc<Group>>>,
+    unknown: RwLock<Option<Arc<UnknownGroup>>>,
+    opening: tokio::sync::Mutex<()>,
+    stopped: AtomicBool,
+}
+
+impl RaftHost {
+    /// Opens the log store and registers [`crate::METHODS`]. Groups are opened one by one afterwards; until
+    /// then their leaders are told that they are not here.
+    pub async fn open(
+        config: HostConfig,
+        transport: Arc<dyn Transport>,
+        router: &Router,
+    ) -> Result<Arc<Self>, RaftError> {
+        let raft_config = Arc::new(config.openraft()?);
+        let dir = config.dir.clone();
+        let db = blocking(move || LogDb::open(&dir)).await?;
+        let host = Arc::new(Self {
+            config: Arc::new(config),
+            raft_config,
+            transport,
+            flusher: Flusher::start(db.clone())?,
+            db,
+            groups: RwLock::default(),
+            unknown: RwLock::default(),
+            opening: tokio::sync::Mutex::new(()),
+            stopped: AtomicBool::new(false),
+        });
+        router.register(crate::METHODS, Arc::new(Service { host: Arc::downgrade(&host) }));
+        tokio::spawn(housekeeping(Arc::downgrade(&host)));
+        Ok(host)
+    }
+
+    /// Opens a group that is on this node's disk, or a new and empty one. A group that is open already is
+    /// returned as it is, and `machine` is not used.
+    pub async fn open_group(&self, range: RangeId, machine: Arc<dyn StateMachine>) -> Result<Arc<Group>, RaftError> {
+        let _one_at_a_time = self.opening.lock().await;
+        if let Some(group) = self.group(range) {
+            return Ok(group);
+        }
+        if self.stopped.load(Ordering::Acquire) {
+            return Err(RaftError::Stopped("the host is stopped".to_owned()));
+        }
+        let gate = FlushGate::new(machine.clone());
+        let (adapter, log) = {
+            let (machine, gate, db, flusher) = (machine.clone(), gate.clone(), self.db.clone(), self.flusher.clone());
+            blocking(move || {
+                let adapter = Adapter::open(machine, gate.clone())?;
+                Ok((adapter, GroupLog::open(range.0, db, flusher, Some(gate))?))
+            })
+            .await?
+        };
+        let pristine = log.is_pristine();
+        let network =
+            Network { transport: self.transport.clone(), range, append_timeout: self.config.append_timeout() };
+        let node = self.config.node;
+        let raft = Raft::new(node.0, self.raft_config.clone(), network, GroupStore(log.clone()), adapter).await;
+        let raft = raft.map_err(|e| RaftError::Stopped(e.to_string()))?;
+        if !pristine {
+            elect_alone(&raft, node.0).await;
+        }
+        let quarantine_end = (!pristine).then(|| tokio::time::Instant::now() + self.config.vote_quarantine());
+        let group = Arc::new(Group {
+            range,
+            node,
+            raft,
+            log,
+            gate,
+            machine,
+            config: self.config.clone(),
+            quarantine_end,
+            incoming: tokio::sync::Mutex::new(None),
+            changing: tokio::sync::Mutex::new(()),
+            stopped: AtomicBool::new(false),
+        });
+        self.groups.write().insert(range, group.clone());
+        Ok(group)
+    }
+
+    /// An open group.
+    pub fn group(&self, range: RangeId) -> Option<Arc<Group>> {
+        self.groups.read().get(&range).cloned()
+    }
+
+    /// Ids of the groups with Raft state on this node's disk, open or not.
+    pub fn groups(&self) -> Vec<RangeId> {
+        match self.db.groups() {
+            Ok(groups) => groups.into_iter().map(RangeId).collect(),
+            Err(error) => {
+                tracing::error!(%error, "raft groups could not be listed");
+                self.groups.read().keys().copied().collect()
+            }
+        }
+    }
+
+    /// Sets who makes the machine when a leader sends its log or snapshot to a group that is not open here.
+    /// Set it after the groups on disk are open, or let it answer `None` for those.
+    pub fn on_unknown_group(&self, make: Arc<UnknownGroup>) {
+        *self.unknown.write() = Some(make);
+    }
+
+    pub(crate) async fn group_or_create(&self, range: RangeId) -> io::Result<Arc<Group>> {
+        if let Some(group) = self.group(range) {
+            return Ok(group);
+        }
+        let make = self.unknown.read().clone();
+        let machine = make.and_then(|make| make(range));
+        let Some(machine) = machine else {
+            return Err(io::Error::other(format!("range {range} is not on this node")));
+        };
+        tracing::info!(%range, "a leader brings a new range to this node");
+        self.open_group(range, machine).await.map_err(io::Error::other)
+    }
+
+    /// Stops a group and deletes its log, for a node that is no member any more. Its last vote stays, so that
+    /// the node cannot vote twice in a term if it becomes a member again. The machine's data is the caller's.
+    pub async fn remove_group(&self, range: RangeId) -> Result<(), RaftError> {
+        let _one_at_a_time = self.opening.lock().await;
+        let group = self.groups.write().remove(&range);
+        let Some(group) = group else { return Ok(()) };
+        group.stop().await;
+        group.log.remove().await?;
+        Ok(())
+    }
+
+    /// What the log store did since the start.
+    pub fn log_stats(&self) -> LogStats {
+        let counters = &self.flusher.counters;
+        LogStats {
+            syncs: counters.syncs.load(Ordering::Relaxed),
+            entries: counters.entries.load(Ordering::Relaxed),
+            bytes: counters.bytes.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Stops all groups, writes what is queued and closes the log store.
+    pub async fn shutdown(&self) {
+        let _one_at_a_time = self.opening.lock().await;
+        self.stopped.store(true, Ordering::Release);
+        let groups: Vec<_> = self.groups.write().drain().map(|(_, group)| group).collect();
+        futures::future::join_all(groups.iter().map(|group| group.stop())).await;
+        let (flusher, db) = (self.flusher.clone(), self.db.clone());
+        let closed = blocking(move || {
+            flusher.close();
+            let Some(db) = db.close() else { return Ok(()) };
+            let until = tokio::time::Instant::now() + CLOSE_WAIT;
+            while Arc::strong_count(&db) > 1 && tokio::time::Instant::now() < until {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Ok(())
+        });
+        if let Err(error) = closed.await {
+            tracing::error!(%error, "raft log store did not close cleanly");
+        }
+    }
+}
+
+impl Drop for RaftHost {
+    fn drop(&mut self) {
+        self.flusher.close();
+    }
+}
+
+/// A group with one voter need not wait out its election timeout after a restart.
+async fn elect_alone(raft: &Raft, node: u64) {
+    let alone = raft.with_raft_state(move |state| state.membership_state.effective().voter_ids().eq([node])).await;
+    if matches!(alone, Ok(true)) {
+        // A failure means that the core stopped, which the group's next call reports.
+        raft.trigger().elect(false).await.ok();
+    }
+}
+
+/// Flushes machines whose logs have grown by bytes rather than by entries, and frees the memory of idle logs.
+async fn housekeeping(host: Weak<RaftHost>) {
+    let mut ticks = tokio::time::interval(Duration::from_secs(HOUSEKEEPING_SECS));
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let Some(host) = host.upgrade() else { return };
+        if host.stopped.load(Ordering::Acquire) {
+            return;
+        }
+        let groups: Vec<_> = host.groups.read().values().cloned().collect();
+        for group in groups {
+            group.log.trim_when_idle();
+            if group.log.unflushed_bytes() >= host.config.snapshot_bytes {
+                if let Err(error) = group.compact().await {
+                    tracing::warn!(range = %group.range(), %error, "raft log could not be compacted");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! The thread that writes. What queued up while the last fsync ran goes into one write batch with the next.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+
+use openraft::storage::IOFlushed;
+use parking_lot::{Condvar, Mutex};
+use rocksdb::{DB, WriteBatch, WriteOptions};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use super::db::{CF_LOG, CF_STATE, LogDb, TAG_PURGED, TAG_REMOVED, TAG_VOTE, cf, log_key, state_key};
+use super::store::GroupLog;
+use crate::codec::{self, LogIdRecord, VoteRecord};
+use crate::types::{Entry, LogId, TypeConfig, Vote, payload_bytes};
+
+/// Most payload bytes of one write batch, unless a single write has more.
+const BATCH_BYTES_MAX: usize = 16 << 20;
+/// Most payload bytes that wait to be written; appends wait beyond it.
+const QUEUE_KIB_MAX: usize = 128 << 10;
+/// Counted for each entry beside its payload.
+const ENTRY_OVERHEAD_BYTES: usize = 64;
+
+/// One change, in the order in which it must reach the disk.
+pub(super) enum Write {
+    Append {
+        log: Arc<GroupLog>,
+        entries: Vec<Entry>,
+        callback: IOFlushed<TypeConfig>,
+        _room: Option<OwnedSemaphorePermit>,
+    },
+    Vote {
+        group: u64,
+        vote: Vote,
+        done: oneshot::Sender<()>,
+    },
+    Truncate {
+        group: u64,
+        from: u64,
+    },
+    Purge {
+        group: u64,
+        upto: LogId,
+    },
+    Remove {
+        group: u64,
+        done: oneshot::Sender<()>,
+    },
+    Return {
+        group: u64,
+    },
+}
+
+struct Queued {
+    seq: u64,
+    bytes: usize,
+    write: Write,
+}
+
+#[derive(Default)]
+struct Queue {
+    writes: VecDeque<Queued>,
+    last_seq: u64,
+    closed: bool,
+}
+
+/// Counters since the start.
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) syncs: AtomicU64,
+    pub(crate) entries: AtomicU64,
+    pub(crate) bytes: AtomicU64,
+}
+
+/// The queue to the flusher thread.
+pub(crate) struct Flusher {
+    queue: Mutex<Queue>,
+    wake: Condvar,
+    room: Arc<Semaphore>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    pub(crate) counters: Counters,
+}
+
+impl Flusher {
+    pub(crate) fn start(db: Arc<LogDb>) -> io::Result<Arc<Self>> {
+        let flusher = Arc::new(Self {
+            queue: Mutex::new(Queue::default()),
+            wake: Condvar::new(),
+            room: Arc::new(Semaphore::new(QUEUE_KIB_MAX)),
+            thread: Mutex::new(None),
+            counters: Counters::default(),
+        });
+        let run = flusher.clone();
+        let thread = std::thread::Builder::new().name("raft-flusher".into()).spawn(move || run.run(&db))?;
+        *flusher.thread.lock() = Some(thread);
+        Ok(flusher)
+    }
+
+    /// Waits until entries of `bytes` fit into the queue.
+    pub(super) async fn reserve(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let kib = bytes.div_ceil(1024).clamp(1, QUEUE_KIB_MAX);
+        self.room.clone().acquire_many_owned(u32::try_from(kib).unwrap_or(u32::MAX)).await.ok()
+    }
+
+    /// Queues a write and gives its number; numbers grow in the order in which writes become durable.
+    pub(super) fn push(&self, write: Write) -> io::Result<u64> {
+        let bytes = match &write {
+            Write::Append { entries, .. } => entries.iter().map(|e| payload_bytes(e) + ENTRY_OVERHEAD_BYTES).sum(),
+            _ => ENTRY_OVERHEAD_BYTES,
+        };
+        let mut queue = self.queue.lock();
+        if queue.closed {
+            return Err(io::Error::other("raft log store is closed"));
+        }
+        queue.last_seq += 1;
+        let seq = queue.last_seq;
+        queue.writes.push_back(Queued { seq, bytes, write });
+        drop(queue);
+        self.wake.notify_one();
+        Ok(seq)
+    }
+
+    /// Refuses new writes, writes what is queued and ends the thread.
+    pub(crate) fn close(&self) {
+        self.queue.lock().closed = true;
+        self.wake.notify_one();
+        let thread = self.thread.lock().take();
+        if let Some(thread) = thread {
+            if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
+                tracing::error!("raft flusher thread panicked");
+            }
+        }
+    }
+
+    /// The next writes for one batch; `None` when closed and empty.
+    fn next(&self) -> Option<Vec<Queued>> {
+        let mut queue = self.queue.lock();
+        while queue.writes.is_empty() {
+            if queue.closed {
+                return None;
+            }
+            self.wake.wait(&mut queue);
+        }
+        let mut taken = Vec::with_capacity(queue.writes.len());
+        let mut bytes = 0;
+        while let Some(front) = queue.writes.front() {
+            if !taken.is_empty() && bytes + front.bytes > BATCH_BYTES_MAX {
+                break;
+            }
+            bytes += front.bytes;
+            taken.extend(queue.writes.pop_front());
+        }
+        Some(taken)
+    }
+
+    fn run(&self, db: &LogDb) {
+        let db = match db.get() {
+            Ok(db) => db,
+            Err(error) => {
+                tracing::error!(%error, "raft flusher has no database");
+                return;
+            }
+        };
+        let mut record = Vec::new();
+        while let Some(writes) = self.next() {
+            if let Err(error) = self.write(&db, &writes, &mut record) {
+                // After a failed sync nobody knows what is on disk; only a restart finds out.
+                tracing::error!(%error, "raft log could not be written; stopping the process");
+                std::process::abort();
+            }
+            writes.into_iter().for_each(complete);
+        }
+    }
+
+    fn write(&self, db: &DB, writes: &[Queued], record: &mut Vec<u8>) -> io::Result<()> {
+        let (log_cf, state_cf) = (cf(db, CF_LOG)?, cf(db, CF_STATE)?);
+        let mut batch = WriteBatch::default();
+        let mut sync = false;
+        let mut appended = 0;
+        for queued in writes {
+            match &queued.write {
+                Write::Append { log, entries, .. } => {
+                    for entry in entries {
+                        codec::encode_entry(entry, record);
+                        batch.put_cf(&log_cf, log_key(log.group(), entry.log_id.index), &record);
+                    }
+                    appended += entries.len();
+                    sync = true;
+                }
+                Write::Vote { group, vote, .. } => {
+                    batch.put_cf(&state_cf, state_key(*group, TAG_VOTE), codec::encode(&VoteRecord::from(*vote)));
+                    sync = true;
+                }
+                // Need no sync of their own: if they are lost, so is all that was written after them.
+                Write::Truncate { group, from } => {
+                    batch.delete_range_cf(&log_cf, log_key(*group, *from), log_key(*group, u64::MAX));
+                }
+                Write::Purge { group, upto } => {
+                    batch.put_cf(&state_cf, state_key(*group, TAG_PURGED), codec::encode(&LogIdRecord::from(*upto)));
+                    batch.delete_range_cf(&log_cf, log_key(*group, 0), log_key(*group, upto.index.saturating_add(1)));
+                }
+                Write::Return { group } => batch.delete_cf(&state_cf, state_key(*group, TAG_REMOVED)),
+                Write::Remove { group, .. } => {
+                    batch.put_cf(&state_cf, state_key(*group, TAG_REMOVED), [codec::FORMAT]);
+                    batch.delete_cf(&state_cf, state_key(*group, TAG_PURGED));
+                    batch.delete_range_cf(&log_cf, log_key(*group, 0), log_key(*group, u64::MAX));
+                    sync = true;
+                }
+            }
+        }
+        let mut options = WriteOptions::default();
+        options.set_sync(sync);
+        let bytes = batch.size_in_bytes();
+        db.write_opt(batch, &options).map_err(io::Error::other)?;
+        self.counters.syncs.fetch_add(u64::from(sync), Ordering::Relaxed);
+        self.counters.entries.fetch_add(appended as u64, Ordering::Relaxed);
+        self.counters.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+fn complete(queued: Queued) {
+    match queued.write {
+        Write::Append { log, callback, .. } => {
+            log.written(queued.seq);
+            callback.io_completed(Ok(()));
+        }
+        // A receiver that is gone stopped waiting; nothing is lost.
+        Write::Vote { done, .. } | Write::Remove { done, .. } => _ = done.send(()),
+        Write::Truncate { .. } | Write::Purge { .. } | Write::Return { .. } => {}
+    }
+}

@@ -1,0 +1,10 @@
+//! The log store: one RocksDB and one flusher thread for the logs and votes of all groups.
+
+mod db;
+mod flusher;
+mod store;
+mod view;
+
+pub(crate) use db::LogDb;
+pub(crate) use flusher::Flusher;
+pub(crate) use store::{FlushGate, GroupLog, GroupStore};
