@@ -1,0 +1,173 @@
+//! The store, its configuration and its errors.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use karri_ring_types::{Digest, ExtentId, PARTITION_COUNT, PartitionId};
+use parking_lot::Mutex;
+use rocksdb::{BoundColumnFamily, DBWithThreadMode, MultiThreaded};
+use tokio::sync::Semaphore;
+
+use crate::disk::DiskGuard;
+
+/// Blocking operations of the store that run at once.
+const BLOCKING_OPERATIONS_MAX: usize = 32;
+
+pub(crate) type Db = DBWithThreadMode<MultiThreaded>;
+
+/// How a store is opened.
+#[derive(Clone, Debug)]
+pub struct ExtentConfig {
+    /// Folder of the store; made when missing.
+    pub dir: PathBuf,
+    /// Free bytes of the file system below which writes are refused.
+    pub reserve_bytes: u64,
+}
+
+/// What can go wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum ExtentError {
+    /// Only the reserve of the disk is left; reads go on and writes will when there is room.
+    #[error("the disk is full")]
+    DiskFull,
+    /// The stored bytes are not those that were written.
+    #[error("corrupt: {0}")]
+    Corrupt(String),
+    /// A record cannot be read.
+    #[error("damaged record: {0}")]
+    Damaged(String),
+    /// A seal names chunks that are not here, or the extent is not as the caller says.
+    #[error("incomplete extent: {0}")]
+    Incomplete(String),
+    /// The extent was deleted on a committed proof and cannot come back.
+    #[error("the extent was deleted")]
+    Deleted,
+    /// RocksDB failed.
+    #[error("storage: {0}")]
+    Storage(#[source] rocksdb::Error),
+    /// The file system failed.
+    #[error("file system: {0}")]
+    Io(#[from] std::io::Error),
+    /// The store is closing.
+    #[error("the store is closing")]
+    Closing,
+}
+
+impl From<rocksdb::Error> for ExtentError {
+    fn from(error: rocksdb::Error) -> Self {
+        match error.kind() {
+            rocksdb::ErrorKind::Corruption => Self::Corrupt(error.to_string()),
+            _ => Self::Storage(error),
+        }
+    }
+}
+
+/// How many sealed extents a partition has, and a digest of which: equal on two nodes that hold the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PartitionSummary {
+    /// Sealed extents.
+    pub count: u64,
+    /// XOR of a hash of each id with its root.
+    pub xor_hash: u128,
+}
+
+impl PartitionSummary {
+    fn toggle(&mut self, id: ExtentId, root: Digest) {
+        let mut bytes = [0; 48];
+        bytes[..16].copy_from_slice(&id.to_bytes());
+        bytes[16..].copy_from_slice(&root.0);
+        let hash = Digest::of(&bytes);
+        let (first, _) = hash.0.split_first_chunk::<16>().expect("32 bytes");
+        self.xor_hash ^= u128::from_le_bytes(*first);
+    }
+}
+
+/// What a store holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Sealed extents.
+    pub extents: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Free bytes of the file system.
+    pub free_bytes: u64,
+    /// True when writes are refused.
+    pub full: bool,
+}
+
+pub(crate) struct Index {
+    pub(crate) partitions: Vec<PartitionSummary>,
+    pub(crate) bytes: u64,
+}
+
+impl Index {
+    pub(crate) fn new() -> Self {
+        Self { partitions: vec![PartitionSummary::default(); usize::from(PARTITION_COUNT)], bytes: 0 }
+    }
+
+    pub(crate) fn add(&mut self, id: ExtentId, root: Digest, length_bytes: u64) {
+        let summary = &mut self.partitions[usize::from(id.partition().0)];
+        summary.count += 1;
+        summary.toggle(id, root);
+        self.bytes += length_bytes;
+    }
+
+    pub(crate) fn remove(&mut self, id: ExtentId, root: Digest, length_bytes: u64) {
+        let summary = &mut self.partitions[usize::from(id.partition().0)];
+        assert!(summary.count > 0, "an extent is removed that was never added");
+        summary.count -= 1;
+        summary.toggle(id, root);
+        self.bytes -= length_bytes;
+    }
+}
+
+/// The extents of one node.
+pub struct ExtentStore {
+    pub(crate) db: Db,
+    pub(crate) dir: PathBuf,
+    pub(crate) disk: DiskGuard,
+    pub(crate) index: Mutex<Index>,
+    places: Semaphore,
+}
+
+impl ExtentStore {
+    pub(crate) fn assemble(db: Db, config: &ExtentConfig, index: Index) -> Arc<Self> {
+        Arc::new(Self {
+            db,
+            dir: config.dir.clone(),
+            disk: DiskGuard::new(&config.dir, config.reserve_bytes),
+            index: Mutex::new(index),
+            places: Semaphore::new(BLOCKING_OPERATIONS_MAX),
+        })
+    }
+
+    pub(crate) fn family(&self, name: &str) -> Result<Arc<BoundColumnFamily<'_>>, ExtentError> {
+        self.db.cf_handle(name).ok_or_else(|| ExtentError::Damaged(format!("no column family {name}")))
+    }
+
+    /// Runs a blocking operation off the async threads.
+    pub(crate) async fn blocking<T, F>(self: &Arc<Self>, operation: F) -> Result<T, ExtentError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Self) -> Result<T, ExtentError> + Send + 'static,
+    {
+        let _place = self.places.acquire().await.map_err(|_| ExtentError::Closing)?;
+        let store = self.clone();
+        let done = tokio::task::spawn_blocking(move || operation(&store)).await;
+        done.unwrap_or(Err(ExtentError::Closing))
+    }
+
+    /// Summary of a partition's sealed extents.
+    pub fn summary(&self, partition: PartitionId) -> PartitionSummary {
+        self.index.lock().partitions.get(usize::from(partition.0)).copied().unwrap_or_default()
+    }
+
+    /// What the store holds and how much room is left.
+    pub fn usage(&self) -> Usage {
+        let (extents, bytes) = {
+            let index = self.index.lock();
+            (index.partitions.iter().map(|summary| summary.count).sum(), index.bytes)
+        };
+        Usage { extents, bytes, free_bytes: self.disk.free_bytes(), full: self.disk.is_full() }
+    }
+}
