@@ -16,6 +16,8 @@
 //! be voters.
 
 mod adapter;
+#[cfg(test)]
+mod cluster_test;
 mod codec;
 mod config;
 mod error;
@@ -26,6 +28,8 @@ mod machine;
 mod network;
 mod service;
 mod snapshots;
+#[cfg(test)]
+mod testing;
 mod types;
 mod wire;
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::RwLock;
 use rocksdb::{
-    BoundColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode, IteratorMode, Options,
+    BoundColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode, Direction, IteratorMode, Options,
     ReadOptions,
 };
 
@@ -30,9 +30,12 @@ const OPEN_FILES_MAX: i32 = 256;
 const BACKGROUND_JOBS: i32 = 2;
 
 /// What is on disk of a group at its opening.
+#[derive(Default)]
 pub(super) struct Persisted {
     pub(super) vote: Option<Vote>,
     pub(super) purged: Option<LogId>,
+    /// Index of the first entry.
+    pub(super) first: Option<u64>,
     pub(super) last: Option<LogId>,
     /// The group left this node once.
     pub(super) removed: bool,
@@ -119,14 +122,17 @@ impl LogDb {
             Some(bytes) => Some(codec::decode::<LogIdRecord>(&bytes)?.into()),
             None => None,
         };
-        let last = Self::last_entry(&db, group)?.map(|e| e.log_id).max(purged);
+        let first = Self::edge(&db, group, Direction::Forward)?.map(|entry| entry.log_id.index);
+        let last = Self::edge(&db, group, Direction::Reverse)?.map(|entry| entry.log_id).max(purged);
         let removed = Self::state(&db, group, TAG_REMOVED)?.is_some();
-        Ok(Persisted { vote, purged, last, removed })
+        Ok(Persisted { vote, purged, first, last, removed })
     }
 
-    fn last_entry(db: &DB, group: u64) -> io::Result<Option<Entry>> {
-        let last_key = log_key(group, u64::MAX);
-        let mode = IteratorMode::From(&last_key, rocksdb::Direction::Reverse);
+    /// The first or the last entry.
+    fn edge(db: &DB, group: u64, direction: Direction) -> io::Result<Option<Entry>> {
+        let index = if matches!(direction, Direction::Forward) { 0 } else { u64::MAX };
+        let start = log_key(group, index);
+        let mode = IteratorMode::From(&start, direction);
         let Some(row) = db.iterator_cf(&cf(db, CF_LOG)?, mode).next() else { return Ok(None) };
         let (key, value) = row.map_err(io::Error::other)?;
         if key.len() != 16 || number(&key[..8])? != group {
@@ -161,7 +167,7 @@ impl LogDb {
         let mut options = ReadOptions::default();
         options.set_iterate_upper_bound(log_key(group, end).to_vec());
         let first = log_key(group, start);
-        let mode = IteratorMode::From(&first, rocksdb::Direction::Forward);
+        let mode = IteratorMode::From(&first, Direction::Forward);
         let mut entries = Vec::new();
         let mut bytes = 0;
         for row in db.iterator_cf_opt(&cf(&db, CF_LOG)?, options, mode) {

@@ -3,6 +3,8 @@
 mod db;
 mod flusher;
 mod store;
+#[cfg(test)]
+mod suite_test;
 mod view;
 
 pub(crate) use db::LogDb;

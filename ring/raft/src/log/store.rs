@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 use super::db::LogDb;
 use super::flusher::{Flusher, Write};
-use super::view::View;
+use super::view::{CACHE_BYTES_MAX, View};
 use crate::codec::corrupt;
 use crate::machine::StateMachine;
 use crate::types::{Entry, LogId, TypeConfig, Vote, payload_bytes};
@@ -87,6 +87,17 @@ impl GroupLog {
         flusher: Arc<Flusher>,
         gate: Option<Arc<FlushGate>>,
     ) -> io::Result<Arc<Self>> {
+        Self::open_with_cache(group, db, flusher, gate, CACHE_BYTES_MAX)
+    }
+
+    /// The same with another bound for written entries in memory.
+    pub(super) fn open_with_cache(
+        group: u64,
+        db: Arc<LogDb>,
+        flusher: Arc<Flusher>,
+        gate: Option<Arc<FlushGate>>,
+        cache_bytes_max: usize,
+    ) -> io::Result<Arc<Self>> {
         let persisted = db.load(group)?;
         if persisted.removed {
             flusher.push(Write::Return { group })?;
@@ -95,7 +106,7 @@ impl GroupLog {
             group,
             db,
             flusher,
-            view: Mutex::new(View::new(persisted.vote, persisted.purged, persisted.last)),
+            view: Mutex::new(View::new(persisted, cache_bytes_max)),
             gate,
             unflushed_bytes: AtomicU64::new(0),
             idle_mark: AtomicU64::new(0),

@@ -3,11 +3,12 @@
 use std::collections::VecDeque;
 use std::io;
 
+use super::db::Persisted;
 use crate::codec::corrupt;
 use crate::types::{Entry, LogId, Vote, payload_bytes};
 
 /// Bytes of written entries that stay in memory for the appliers and the followers that keep up.
-const CACHE_BYTES_MAX: usize = 4 << 20;
+pub(super) const CACHE_BYTES_MAX: usize = 4 << 20;
 /// Counted for each entry beside its payload.
 const ENTRY_OVERHEAD_BYTES: usize = 128;
 
@@ -24,11 +25,13 @@ pub(super) struct Plan {
     pub(super) cached: Vec<Entry>,
 }
 
-#[derive(Default)]
 pub(super) struct View {
     pub(super) vote: Option<Vote>,
     pub(super) purged: Option<LogId>,
     pub(super) last: Option<LogId>,
+    /// Index of the first entry, if there is one.
+    first: Option<u64>,
+    cache_bytes_max: usize,
     cache: VecDeque<Cached>,
     cache_bytes: usize,
     written_seq: u64,
@@ -43,8 +46,10 @@ fn cost(entry: &Entry) -> usize {
 }
 
 impl View {
-    pub(super) fn new(vote: Option<Vote>, purged: Option<LogId>, last: Option<LogId>) -> Self {
-        Self { vote, purged, last, ..Self::default() }
+    pub(super) fn new(persisted: Persisted, cache_bytes_max: usize) -> Self {
+        let Persisted { vote, purged, first, last, .. } = persisted;
+        let cache = VecDeque::new();
+        Self { vote, purged, last, first, cache_bytes_max, cache, cache_bytes: 0, written_seq: 0 }
     }
 
     /// An error when `entries` would leave a hole or overwrite.
@@ -63,6 +68,7 @@ impl View {
     pub(super) fn append(&mut self, entries: Vec<Entry>, seq: u64) {
         for entry in entries {
             self.last = Some(entry.log_id);
+            self.first = self.first.or(Some(entry.log_id.index));
             self.cache_bytes += cost(&entry);
             self.cache.push_back(Cached { entry, seq });
         }
@@ -70,7 +76,7 @@ impl View {
 
     pub(super) fn written(&mut self, seq: u64) {
         self.written_seq = seq;
-        self.shrink(CACHE_BYTES_MAX);
+        self.shrink(self.cache_bytes_max);
     }
 
     /// Drops the oldest entries, but none that is not on disk yet, until at most `bytes` are left.
@@ -94,7 +100,10 @@ impl View {
                 self.cache_bytes -= cost(&cached.entry);
             }
         }
-        self.last = last.max(self.purged);
+        if next_index(self.last) > from {
+            self.last = last.max(self.purged);
+        }
+        self.first = self.first.filter(|first| *first < from);
     }
 
     /// Forgets the entries up to `upto`.
@@ -103,6 +112,8 @@ impl View {
             self.pop_front();
         }
         self.purged = Some(upto);
+        let next = upto.index + 1;
+        self.first = self.first.map(|first| first.max(next)).filter(|first| *first < next_index(self.last));
         if next_index(self.last) <= upto.index {
             self.last = Some(upto);
         }
@@ -111,7 +122,7 @@ impl View {
     /// Where the entries of `start..end` are, as far as the log has them. Stops early when the cached ones
     /// reach `bytes_max`, but not before the first.
     pub(super) fn plan(&self, start: u64, end: u64, bytes_max: usize) -> Plan {
-        let start = start.max(next_index(self.purged));
+        let start = start.max(self.first.unwrap_or(u64::MAX));
         let end = end.min(next_index(self.last));
         if start >= end {
             return Plan { disk: 0..0, cached: Vec::new() };
@@ -151,7 +162,7 @@ mod tests {
 
     #[test]
     fn entries_that_are_not_written_stay_in_memory() {
-        let mut view = View::default();
+        let mut view = View::new(Persisted::default(), CACHE_BYTES_MAX);
         for index in 0..8 {
             view.append(vec![entry(1, index, CACHE_BYTES_MAX / 2)], index + 1);
         }
@@ -167,7 +178,7 @@ mod tests {
 
     #[test]
     fn the_write_of_a_truncated_entry_does_not_count_for_its_successor() {
-        let mut view = View::default();
+        let mut view = View::new(Persisted::default(), CACHE_BYTES_MAX);
         view.append(vec![entry(1, 0, 10), entry(1, 1, 10)], 1);
         view.truncate_after(Some(log_id(1, 0)));
         view.append(vec![entry(2, 1, 10)], 3);
@@ -180,7 +191,8 @@ mod tests {
 
     #[test]
     fn holes_are_refused() {
-        let mut view = View::new(None, None, Some(log_id(1, 4)));
+        let persisted = Persisted { last: Some(log_id(1, 4)), first: Some(0), ..Persisted::default() };
+        let mut view = View::new(persisted, CACHE_BYTES_MAX);
         assert!(view.check_append(&[entry(1, 5, 0), entry(1, 6, 0)]).is_ok());
         assert!(view.check_append(&[entry(1, 6, 0)]).is_err());
         assert!(view.check_append(&[entry(1, 5, 0), entry(1, 7, 0)]).is_err());
