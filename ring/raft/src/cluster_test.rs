@@ -4,10 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use karri_ring_rpc::{Lane, Request, Router, RpcError};
 use karri_ring_types::{NodeId, RangeId};
+use openraft::raft::VoteRequest;
 
+use crate::codec::VoteRecord;
 use crate::testing::{Cluster, PATIENCE, RANGE, entry, eventually, undecided};
-use crate::{ProposeError, RaftError};
+use crate::types::{TypeConfig, log_id};
+use crate::{ProposeError, RaftError, wire};
 
 fn nodes(ids: &[u64]) -> Vec<NodeId> {
     ids.iter().copied().map(NodeId).collect()
@@ -290,5 +294,59 @@ async fn large_entries_reach_the_followers() {
         cluster.wait_applied(node, last).await;
         assert_eq!(cluster.kv(node).rows().len(), 6);
     }
+    cluster.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_refuses_entries_and_recovers() {
+    let cluster = Cluster::tuned(3, |config| config.reserve_bytes = 1).await;
+    let leader = cluster.group_of_all().await;
+    let last = cluster.put("a", "1").await;
+    let [full, healthy] = others(leader)[..] else { panic!("three nodes") };
+    // The look at the real disk would end the pretence.
+    let pretend = |node: u64, low| cluster.group(node).space.pretend(low);
+    let keep = async {
+        loop {
+            pretend(full, true);
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let put = async {
+        cluster.wait_applied(full, last.index).await;
+        let last = cluster.put("a", "2").await;
+        cluster.wait_applied(healthy, last.index).await;
+        last
+    };
+    let last = tokio::select! { () = keep => unreachable!(), last = put => last };
+    cluster.wait_applied(full, last.index).await;
+
+    pretend(leader, true);
+    let refused = cluster.group(leader).propose(entry("a", "3")).await;
+    assert_eq!(refused, Err(ProposeError::NotLeader { leader: None }));
+    cluster.group(leader).linearize().await.unwrap();
+    eventually("the disk has room again", || !cluster.host(leader).disk_full()).await;
+    cluster.put("a", "4").await;
+    cluster.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restarted_voter_gives_no_vote_while_a_lease_may_run() {
+    let mut cluster = Cluster::tuned(3, |config| config.election_ms = (1500, 2000)).await;
+    let leader = cluster.group_of_all().await;
+    cluster.put("a", "1").await;
+    let [restarted, candidate] = others(leader)[..] else { panic!("three nodes") };
+    assert!(!cluster.group(restarted).in_vote_quarantine());
+    cluster.kill(restarted).await;
+    cluster.start(restarted).await;
+    let ask = async || {
+        let vote = VoteRecord { term: 1000, voted_for: candidate, committed: false };
+        let request = VoteRequest::<TypeConfig>::new(vote.into(), Some(log_id(999, 999)));
+        let request = Request { group: RANGE.0, head: wire::encode_vote(&request), body: Default::default() };
+        let transport = cluster.network.transport(NodeId(candidate), Router::new());
+        transport.call(NodeId(restarted), Lane::Control, wire::PRE_VOTE, request, PATIENCE).await
+    };
+    assert!(matches!(ask().await, Err(RpcError::Remote(_))));
+    eventually("the quarantine ends", || !cluster.group(restarted).in_vote_quarantine()).await;
+    ask().await.unwrap();
     cluster.shutdown().await;
 }

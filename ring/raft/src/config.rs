@@ -28,6 +28,9 @@ pub struct HostConfig {
     pub propose_timeout_ms: u64,
     /// How long a new voter may take to catch up before [`crate::Group::set_voters`] gives up.
     pub catch_up_timeout_ms: u64,
+    /// Free space below which new entries are refused; at most a 32nd of the disk. Less than what the store of
+    /// extents keeps free, so that deletes still work when new objects are refused.
+    pub reserve_bytes: u64,
 }
 
 impl HostConfig {
@@ -43,6 +46,7 @@ impl HostConfig {
             kept_entries: 2000,
             propose_timeout_ms: 10_000,
             catch_up_timeout_ms: 300_000,
+            reserve_bytes: 64 << 20,
         }
     }
 

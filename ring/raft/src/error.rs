@@ -37,7 +37,7 @@ pub enum RaftError {
 /// Why a proposal has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProposeError {
-    /// Certainly not proposed.
+    /// Certainly not proposed: another node leads, none does, or this node's disk is full.
     #[error("not the leader; leader: {leader:?}")]
     NotLeader {
         /// Where to try next, when known.

@@ -19,6 +19,7 @@ use crate::config::HostConfig;
 use crate::log::{FlushGate, GroupLog};
 use crate::machine::StateMachine;
 use crate::snapshots::Incoming;
+use crate::space::Space;
 use crate::types::{Proposal, Raft, TypeConfig, Vote};
 use crate::{NotLeader, ProposeError, RaftError};
 
@@ -71,6 +72,7 @@ pub struct Group {
     pub(crate) gate: Arc<FlushGate>,
     pub(crate) machine: Arc<dyn StateMachine>,
     pub(crate) config: Arc<HostConfig>,
+    pub(crate) space: Arc<Space>,
     /// Until when no vote is given, for a group that was here before the restart.
     pub(crate) quarantine_end: Option<tokio::time::Instant>,
     pub(crate) incoming: tokio::sync::Mutex<Option<Incoming>>,
@@ -135,6 +137,9 @@ impl Group {
         }
         if self.stopped.load(Ordering::Acquire) {
             return Err(ProposeError::Shutdown);
+        }
+        if self.space.is_low() {
+            return Err(ProposeError::NotLeader { leader: None });
         }
         let write = self.raft.client_write(Proposal(entry));
         match tokio::time::timeout(self.config.propose_timeout(), write).await {

@@ -18,10 +18,13 @@ use crate::log::{FlushGate, Flusher, GroupLog, GroupStore, LogDb};
 use crate::machine::StateMachine;
 use crate::network::Network;
 use crate::service::Service;
+use crate::space::Space;
 use crate::types::Raft;
 
-/// How often logs are looked after.
-const HOUSEKEEPING_SECS: u64 = 2;
+/// How often the free space of the disk is looked at.
+const SPACE_INTERVAL: Duration = Duration::from_millis(250);
+/// Each how many such looks the logs are looked after.
+const LOGS_EACH_TICKS: u64 = 8;
 /// How long `shutdown` waits for late readers of the log store.
 const CLOSE_WAIT: Duration = Duration::from_secs(5);
 
@@ -49,6 +52,7 @@ pub struct RaftHost {
     groups: RwLock<HashMap<RangeId, Arc<Group>>>,
     unknown: RwLock<Option<Arc<UnknownGroup>>>,
     opening: tokio::sync::Mutex<()>,
+    space: Arc<Space>,
     stopped: AtomicBool,
 }
 
@@ -63,6 +67,8 @@ impl RaftHost {
         let raft_config = Arc::new(config.openraft()?);
         let dir = config.dir.clone();
         let db = blocking(move || LogDb::open(&dir)).await?;
+        let space = Arc::new(Space::new(&config.dir, config.reserve_bytes));
+        space.look();
         let host = Arc::new(Self {
             config: Arc::new(config),
             raft_config,
@@ -72,6 +78,7 @@ impl RaftHost {
             groups: RwLock::default(),
             unknown: RwLock::default(),
             opening: tokio::sync::Mutex::new(()),
+            space,
             stopped: AtomicBool::new(false),
         });
         router.register(crate::METHODS, Arc::new(Service { host: Arc::downgrade(&host) }));
@@ -83,9 +90,14 @@ impl RaftHost {
     /// returned as it is, and `machine` is not used.
     pub async fn open_group(&self, range: RangeId, machine: Arc<dyn StateMachine>) -> Result<Arc<Group>, RaftError> {
         let _one_at_a_time = self.opening.lock().await;
-        if let Some(group) = self.group(range) {
-            return Ok(group);
+        match self.group(range) {
+            Some(group) => Ok(group),
+            None => self.open_new(range, machine).await,
         }
+    }
+
+    /// Opens a group that is not open; under the lock of `opening`.
+    async fn open_new(&self, range: RangeId, machine: Arc<dyn StateMachine>) -> Result<Arc<Group>, RaftError> {
         if self.stopped.load(Ordering::Acquire) {
             return Err(RaftError::Stopped("the host is stopped".to_owned()));
         }
@@ -116,6 +128,7 @@ impl RaftHost {
             gate,
             machine,
             config: self.config.clone(),
+            space: self.space.clone(),
             quarantine_end,
             incoming: tokio::sync::Mutex::new(None),
             changing: tokio::sync::Mutex::new(()),
@@ -141,13 +154,17 @@ impl RaftHost {
         }
     }
 
-    /// Sets who makes the machine when a leader sends its log or snapshot to a group that is not open here.
-    /// Set it after the groups on disk are open, or let it answer `None` for those.
+    /// Sets who makes the machine when a leader sends its log or snapshot to a group that is not open here. It
+    /// is asked once for each group that is then opened. Set it after the groups on disk are open, or let it answer `None` for those.
     pub fn on_unknown_group(&self, make: Arc<UnknownGroup>) {
         *self.unknown.write() = Some(make);
     }
 
     pub(crate) async fn group_or_create(&self, range: RangeId) -> io::Result<Arc<Group>> {
+        if let Some(group) = self.group(range) {
+            return Ok(group);
+        }
+        let _one_at_a_time = self.opening.lock().await;
         if let Some(group) = self.group(range) {
             return Ok(group);
         }
@@ -157,7 +174,7 @@ impl RaftHost {
             return Err(io::Error::other(format!("range {range} is not on this node")));
         };
         tracing::info!(%range, "a leader brings a new range to this node");
-        self.open_group(range, machine).await.map_err(io::Error::other)
+        self.open_new(range, machine).await.map_err(io::Error::other)
     }
 
     /// Stops a group and deletes its log, for a node that is no member any more. Its last vote stays, so that
@@ -169,6 +186,12 @@ impl RaftHost {
         group.stop().await;
         group.log.remove().await?;
         Ok(())
+    }
+
+    /// True while the disk of the log has only its reserve left: new entries are refused, reads and elections go
+    /// on, and it ends by itself when there is room.
+    pub fn disk_full(&self) -> bool {
+        self.space.is_low()
     }
 
     /// What the log store did since the start.
@@ -218,24 +241,32 @@ async fn elect_alone(raft: &Raft, node: u64) {
     }
 }
 
-/// Flushes machines whose logs have grown by bytes rather than by entries, and frees the memory of idle logs.
+/// Watches the disk, flushes machines whose logs have grown by bytes rather than by entries, and frees the
+/// memory of idle logs.
 async fn housekeeping(host: Weak<RaftHost>) {
-    let mut ticks = tokio::time::interval(Duration::from_secs(HOUSEKEEPING_SECS));
+    let mut ticks = tokio::time::interval(SPACE_INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
+    for tick in 0_u64.. {
         ticks.tick().await;
         let Some(host) = host.upgrade() else { return };
         if host.stopped.load(Ordering::Acquire) {
             return;
         }
-        let groups: Vec<_> = host.groups.read().values().cloned().collect();
-        for group in groups {
-            group.log.trim_when_idle();
-            if group.log.unflushed_bytes() >= host.config.snapshot_bytes {
-                if let Err(error) = group.compact().await {
-                    tracing::warn!(range = %group.range(), %error, "raft log could not be compacted");
-                }
+        host.space.look();
+        if tick % LOGS_EACH_TICKS == 0 {
+            let groups: Vec<_> = host.groups.read().values().cloned().collect();
+            for group in groups {
+                look_after(&group, host.config.snapshot_bytes).await;
             }
         }
+    }
+}
+
+async fn look_after(group: &Group, snapshot_bytes: u64) {
+    group.log.trim_when_idle();
+    if group.log.unflushed_bytes() >= snapshot_bytes
+        && let Err(error) = group.compact().await
+    {
+        tracing::warn!(range = %group.range(), %error, "raft log could not be compacted");
     }
 }

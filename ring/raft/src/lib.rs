@@ -28,6 +28,7 @@ mod machine;
 mod network;
 mod service;
 mod snapshots;
+mod space;
 #[cfg(test)]
 mod testing;
 mod types;

@@ -38,6 +38,9 @@ async fn serve(host: &Arc<RaftHost>, from: NodeId, method: Method, request: Requ
             let rpc = wire::decode_append(&request.head, request.body)?;
             check_sender(rpc.vote, from)?;
             let group = host.group_or_create(range).await?;
+            if !rpc.entries.is_empty() && host.disk_full() {
+                return Err(io::Error::new(io::ErrorKind::StorageFull, "disk of the raft log is full"));
+            }
             let reply = group.raft().append_entries(rpc).await.map_err(io::Error::other)?;
             Ok(wire::encode_append_reply(reply))
         }
@@ -56,6 +59,9 @@ async fn serve(host: &Arc<RaftHost>, from: NodeId, method: Method, request: Requ
         wire::SNAPSHOT_BEGIN => {
             let head: SnapshotHead = wire::parse(&request.head)?;
             check_sender(head.vote.into(), from)?;
+            if host.disk_full() {
+                return Err(io::Error::new(io::ErrorKind::StorageFull, "disk of the raft log is full"));
+            }
             let group = host.group_or_create(range).await?;
             snapshot_begin(&group, from, head).await
         }

@@ -253,10 +253,11 @@ impl Cluster {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         while tokio::time::Instant::now() < deadline {
             for &node in nodes {
-                if let Some(group) = self.hosts[&node].group(RANGE) {
-                    if group.is_leader() && group.linearize().await.is_ok() {
-                        return node;
-                    }
+                if let Some(group) = self.hosts[&node].group(RANGE)
+                    && group.is_leader()
+                    && group.linearize().await.is_ok()
+                {
+                    return node;
                 }
             }
             tokio::time::sleep(Duration::from_millis(10)).await;

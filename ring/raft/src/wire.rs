@@ -162,14 +162,12 @@ pub(crate) fn encode_append(request: &AppendEntriesRequest<TypeConfig>) -> (Byte
 pub(crate) fn decode_append(head: &[u8], mut body: Bytes) -> io::Result<AppendEntriesRequest<TypeConfig>> {
     let message: AppendHead = parse(head)?;
     let mut entries = Vec::with_capacity(message.entries.len());
-    let mut index = message.first_index;
-    for entry in message.entries {
+    for (index, entry) in (message.first_index..).zip(message.entries) {
         let bytes = entry.bytes as usize;
         if bytes > body.len() {
             return Err(corrupt("raft append is cut short"));
         }
         entries.push(codec::entry_from_parts(log_id(entry.term, index), entry.kind, body.split_to(bytes))?);
-        index += 1;
     }
     Ok(AppendEntriesRequest {
         vote: message.vote.into(),

@@ -127,10 +127,11 @@ impl Flusher {
         self.queue.lock().closed = true;
         self.wake.notify_one();
         let thread = self.thread.lock().take();
-        if let Some(thread) = thread {
-            if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
-                tracing::error!("raft flusher thread panicked");
-            }
+        if let Some(thread) = thread
+            && thread.thread().id() != std::thread::current().id()
+            && thread.join().is_err()
+        {
+            tracing::error!("raft flusher thread panicked");
         }
     }
 
