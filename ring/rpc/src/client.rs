@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use karri_ring_types::NodeId;
+use karri_ring_types::{ClusterId, NodeId};
 use parking_lot::{Mutex, RwLock};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -19,6 +19,7 @@ use crate::connection::Connection;
 use crate::frame::greet;
 use crate::message::{BODY_BYTES_MAX, Caller, HEAD_BYTES_MAX, Lane, Method, Request, Response, RpcError, Transport};
 use crate::router::Router;
+use crate::socket::{Socket, TLS_BUFFER_BYTES, prepare};
 use crate::tls::{client_config, pinned_config};
 
 /// How long a connection may take to be made, TLS included.
@@ -58,7 +59,13 @@ impl AddressBook {
 #[derive(Default)]
 struct Link {
     connection: Option<Arc<Connection>>,
-    failed: Option<(Instant, String)>,
+    failed: Option<Failure>,
+}
+
+struct Failure {
+    at: Instant,
+    address: Option<String>,
+    reason: String,
 }
 
 type Links = Mutex<HashMap<(NodeId, Lane), Arc<tokio::sync::Mutex<Link>>>>;
@@ -66,9 +73,7 @@ type Links = Mutex<HashMap<(NodeId, Lane), Arc<tokio::sync::Mutex<Link>>>>;
 /// Calls over mTLS.
 pub struct TlsTransport {
     local: NodeId,
-    identity: Identity,
-    config: Arc<ClientConfig>,
-    addresses: Arc<AddressBook>,
+    connector: Arc<Connector>,
     router: Arc<Router>,
     links: Links,
 }
@@ -82,52 +87,74 @@ impl TlsTransport {
         router: Arc<Router>,
     ) -> Result<Arc<Self>, IdentityError> {
         let config = client_config(&identity)?;
-        Ok(Arc::new(Self { local, identity, config, addresses, router, links: Mutex::default() }))
+        let connector = Arc::new(Connector { cluster: identity.cluster, config, addresses });
+        Ok(Arc::new(Self { local, connector, router, links: Mutex::default() }))
     }
 
     async fn connection(&self, to: NodeId, lane: Lane) -> Result<Arc<Connection>, RpcError> {
         let link = self.links.lock().entry((to, lane)).or_default().clone();
-        let mut link = link.lock().await;
+        let mut link = link.lock_owned().await;
         if let Some(connection) = link.connection.as_ref().filter(|connection| connection.is_open()) {
             return Ok(connection.clone());
         }
-        if let Some((at, reason)) = &link.failed
-            && at.elapsed() < RETRY_AFTER
+        let address = self.connector.addresses.get(to);
+        if let Some(failure) = &link.failed
+            && failure.at.elapsed() < RETRY_AFTER
+            && failure.address == address
         {
-            return Err(RpcError::Unreachable { node: to, reason: reason.clone() });
+            return Err(RpcError::Unreachable { node: to, reason: failure.reason.clone() });
         }
-        let made = tokio::time::timeout(CONNECT_TIMEOUT, self.connect(to)).await;
-        match made.unwrap_or_else(|_| Err("connecting took too long".to_owned())) {
-            Ok(stream) => {
-                let connection = Connection::start(to, stream);
-                *link = Link { connection: Some(connection.clone()), failed: None };
-                Ok(connection)
+        // On its own, so that a caller with a short deadline does not undo what the next one needs.
+        let connector = self.connector.clone();
+        let connecting = tokio::spawn(async move {
+            let made = tokio::time::timeout(CONNECT_TIMEOUT, connector.connect(to, address.as_deref())).await;
+            match made.unwrap_or_else(|_| Err("connecting took too long".to_owned())) {
+                Ok(stream) => {
+                    let connection = Connection::start(to, stream);
+                    *link = Link { connection: Some(connection.clone()), failed: None };
+                    Ok(connection)
+                }
+                Err(reason) => {
+                    let failure = Failure { at: Instant::now(), address, reason: reason.clone() };
+                    *link = Link { connection: None, failed: Some(failure) };
+                    Err(RpcError::Unreachable { node: to, reason })
+                }
             }
-            Err(reason) => {
-                *link = Link { connection: None, failed: Some((Instant::now(), reason.clone())) };
-                Err(RpcError::Unreachable { node: to, reason })
-            }
-        }
+        });
+        connecting.await.unwrap_or_else(|error| Err(RpcError::Unreachable { node: to, reason: error.to_string() }))
     }
+}
 
-    async fn connect(&self, to: NodeId) -> Result<TlsStream<TcpStream>, String> {
-        let address = self.addresses.get(to).ok_or_else(|| "its address is not known".to_owned())?;
-        let mut stream = open(&address, self.config.clone()).await?;
+/// Makes connections to nodes of the cluster.
+struct Connector {
+    cluster: ClusterId,
+    config: Arc<ClientConfig>,
+    addresses: Arc<AddressBook>,
+}
+
+impl Connector {
+    async fn connect(&self, to: NodeId, address: Option<&str>) -> Result<TlsStream<Socket>, String> {
+        let address = address.ok_or_else(|| "its address is not known".to_owned())?;
+        let mut stream = open(address, self.config.clone()).await?;
         let peer = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-        let named = peer.and_then(|certificate| node_of(self.identity.cluster, certificate));
-        if named != Some(to) {
-            return Err(format!("{address} is {named:?}"));
+        match peer.and_then(|certificate| node_of(self.cluster, certificate)) {
+            Some(node) if node == to => {}
+            Some(node) => return Err(format!("{address} is node {node}")),
+            None => return Err(format!("{address} is not of this cluster")),
         }
         greet(&mut stream).await.map_err(|error| error.to_string())?;
         Ok(stream)
     }
 }
 
-async fn open(address: &str, config: Arc<ClientConfig>) -> Result<TlsStream<TcpStream>, String> {
+async fn open(address: &str, config: Arc<ClientConfig>) -> Result<TlsStream<Socket>, String> {
     let tcp = TcpStream::connect(address).await.map_err(|error| format!("{address}: {error}"))?;
-    tcp.set_nodelay(true).map_err(|error| error.to_string())?;
+    let socket = prepare(tcp).map_err(|error| error.to_string())?;
     let name = ServerName::try_from(NODE_NAME).map_err(|error| error.to_string())?;
-    TlsConnector::from(config).connect(name, tcp).await.map_err(|error| format!("{address}: {error}"))
+    let connecting = TlsConnector::from(config).connect(name, socket);
+    let mut stream = connecting.await.map_err(|error| format!("{address}: {error}"))?;
+    stream.get_mut().1.set_buffer_limit(Some(TLS_BUFFER_BYTES));
+    Ok(stream)
 }
 
 #[async_trait]
@@ -143,10 +170,17 @@ impl Transport for TlsTransport {
         if request.head.len() > HEAD_BYTES_MAX || request.body.len() > BODY_BYTES_MAX {
             return Err(RpcError::TooLarge);
         }
-        if to == self.local {
-            return self.router.dispatch(Caller::Node(self.local), method, request).await;
-        }
         let end = Instant::now() + deadline;
+        if to == self.local {
+            // As on another node, it goes on when the caller stops waiting.
+            let (router, caller) = (self.router.clone(), Caller::Node(to));
+            let call = tokio::spawn(async move { router.dispatch(caller, method, request).await });
+            return match tokio::time::timeout_at(end, call).await {
+                Ok(Ok(answer)) => answer,
+                Ok(Err(_)) => Err(RpcError::Broken { node: to }),
+                Err(_) => Err(RpcError::Deadline { node: to }),
+            };
+        }
         let connection = match tokio::time::timeout_at(end, self.connection(to, lane)).await {
             Ok(connection) => connection?,
             // Nothing has been sent yet.

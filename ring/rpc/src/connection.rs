@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::frame::{Frame, FrameWriter, Kind, read_frame};
+use crate::frame::{Frame, FrameWriter, Kind, Limits, read_frame};
 use crate::message::{Method, Request, Response, RpcError};
 
 /// Calls that may wait for their turn on one connection.
@@ -97,7 +97,7 @@ impl Drop for Forget<'_> {
     }
 }
 
-/// Writes queued frames, flushing when the queue is empty.
+/// Writes queued frames, flushing when the queue is empty; ends the stream when nobody can queue any more.
 pub(crate) async fn write_all<S>(writer: WriteHalf<S>, mut frames: mpsc::Receiver<Frame>) -> io::Result<()>
 where
     S: AsyncWrite + Send + 'static,
@@ -110,12 +110,12 @@ where
         }
         writer.flush().await?;
     }
-    Ok(())
+    writer.close().await
 }
 
 async fn read_answers<S: AsyncRead>(reader: ReadHalf<S>, waiting: &Mutex<Waiting>) -> io::Result<()> {
     let mut reader = tokio::io::BufReader::with_capacity(64 << 10, reader);
-    while let Some(frame) = read_frame(&mut reader).await? {
+    while let Some(frame) = read_frame(&mut reader, Limits::NODE).await? {
         let Frame { kind, id, head, body, method, .. } = frame;
         let answer = match kind {
             Kind::Response => Ok(Response { head, body }),

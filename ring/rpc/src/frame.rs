@@ -89,14 +89,33 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
         Ok(())
     }
 
+    /// Tells the peer that no more frames come.
+    pub(crate) async fn close(&mut self) -> io::Result<()> {
+        self.stream.shutdown().await
+    }
+
     pub(crate) async fn flush(&mut self) -> io::Result<()> {
         self.write_gathered().await?;
         self.stream.flush().await
     }
 }
 
+/// Most bytes that a frame may have.
+#[derive(Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) head_bytes_max: usize,
+    pub(crate) body_bytes_max: usize,
+}
+
+impl Limits {
+    /// Between nodes.
+    pub(crate) const NODE: Self = Self { head_bytes_max: HEAD_BYTES_MAX, body_bytes_max: BODY_BYTES_MAX };
+    /// From a caller without a certificate.
+    pub(crate) const STRANGER: Self = Self { head_bytes_max: 4 << 10, body_bytes_max: 0 };
+}
+
 /// Reads one frame; `None` at a clean end between frames.
-pub(crate) async fn read_frame<R: AsyncRead + Unpin>(stream: &mut R) -> io::Result<Option<Frame>> {
+pub(crate) async fn read_frame<R: AsyncRead + Unpin>(stream: &mut R, limits: Limits) -> io::Result<Option<Frame>> {
     let mut header = [0; HEADER_BYTES];
     match stream.read_exact(&mut header[..1]).await {
         Ok(_) => {}
@@ -117,7 +136,7 @@ pub(crate) async fn read_frame<R: AsyncRead + Unpin>(stream: &mut R) -> io::Resu
     let head_length = fields.get_u32() as usize;
     let body_length = fields.get_u32() as usize;
     let (id, group) = (fields.get_u64(), fields.get_u64());
-    if head_length > HEAD_BYTES_MAX || body_length > BODY_BYTES_MAX {
+    if head_length > limits.head_bytes_max || body_length > limits.body_bytes_max {
         return Err(invalid(format!("frame of {head_length} and {body_length} bytes")));
     }
     let head = read_bytes(stream, head_length).await?;

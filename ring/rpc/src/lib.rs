@@ -13,6 +13,7 @@ mod memory;
 mod message;
 mod router;
 mod server;
+mod socket;
 mod tls;
 
 pub use ca::{ClusterCa, Identity, IdentityError};

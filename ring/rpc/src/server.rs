@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use karri_ring_types::ClusterId;
 use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_rustls::TlsAcceptor;
@@ -15,14 +16,21 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ca::{Identity, IdentityError, node_of};
 use crate::connection::write_all;
-use crate::frame::{Frame, Kind, answer_greeting, read_frame};
+use crate::frame::{Frame, Kind, Limits, answer_greeting, read_frame};
 use crate::message::{BODY_BYTES_MAX, Caller, HEAD_BYTES_MAX, Method, Request, RpcError};
 use crate::router::Router;
+use crate::socket::{TLS_BUFFER_BYTES, prepare};
 
 /// Connections at once; further ones wait to be accepted.
 const CONNECTIONS_MAX: usize = 1024;
 /// Calls of one connection that run at once; further ones are not read.
 const CALLS_PER_CONNECTION_MAX: usize = 256;
+/// Bodies of one connection that are held at once, in KiB; further ones are not read.
+const BODY_KIB_PER_CONNECTION_MAX: usize = 64 << 10;
+/// Plaintext read ahead of one connection; larger bodies pass it by.
+const READ_BYTES: usize = 32 << 10;
+/// How long a caller without a certificate may stay.
+const STRANGER_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long TLS and the greeting may take.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -95,9 +103,10 @@ async fn serve_connection(
     cluster: ClusterId,
     router: Arc<Router>,
 ) -> io::Result<()> {
-    tcp.set_nodelay(true)?;
+    let socket = prepare(tcp)?;
     let greeting = async {
-        let mut stream = acceptor.accept(tcp).await?;
+        let mut stream = acceptor.accept(socket).await?;
+        stream.get_mut().1.set_buffer_limit(Some(TLS_BUFFER_BYTES));
         answer_greeting(&mut stream).await?;
         io::Result::Ok(stream)
     };
@@ -109,29 +118,49 @@ async fn serve_connection(
             None => return Err(io::Error::new(io::ErrorKind::PermissionDenied, "a certificate of another cluster")),
         },
     };
+    match caller {
+        Caller::Node(_) => serve_calls(stream, caller, router, Limits::NODE).await,
+        Caller::Unauthenticated => {
+            let serving = serve_calls(stream, caller, router, Limits::STRANGER);
+            tokio::time::timeout(STRANGER_TIMEOUT, serving).await?
+        }
+    }
+}
+
+async fn serve_calls<S>(stream: S, caller: Caller, router: Arc<Router>, limits: Limits) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Send + 'static,
+{
     let (reader, writer) = tokio::io::split(stream);
-    let mut reader = tokio::io::BufReader::with_capacity(64 << 10, reader);
+    let mut reader = BufReader::with_capacity(READ_BYTES, reader);
     let (answers, frames) = mpsc::channel(CALLS_PER_CONNECTION_MAX);
-    let writing = tokio::spawn(write_all(writer, frames));
+    // It ends when the last running call has put its answer into the queue.
+    let writing = tokio::spawn(write_all(writer, frames)).abort_handle();
     let places = Arc::new(Semaphore::new(CALLS_PER_CONNECTION_MAX));
-    let result = loop {
-        let frame = match read_frame(&mut reader).await {
+    let budget = Arc::new(Semaphore::new(BODY_KIB_PER_CONNECTION_MAX));
+    loop {
+        let frame = match read_frame(&mut reader, limits).await {
             Ok(Some(frame)) if frame.kind == Kind::Request => frame,
-            Ok(Some(_)) => break Err(io::Error::new(io::ErrorKind::InvalidData, "an answer among requests")),
-            Ok(None) => break Ok(()),
-            Err(error) => break Err(error),
+            Ok(Some(_)) => {
+                writing.abort();
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "an answer among requests"));
+            }
+            Ok(None) => return Ok(()),
+            Err(error) => {
+                writing.abort();
+                return Err(error);
+            }
         };
-        let Ok(place) = places.clone().acquire_owned().await else { break Ok(()) };
+        let body_kib = u32::try_from(frame.body.len().div_ceil(1024)).expect("a body is bounded");
+        let (places, budget) = (places.clone().acquire_owned().await, budget.clone().acquire_many_owned(body_kib).await);
         let (router, answers) = (router.clone(), answers.clone());
         tokio::spawn(async move {
             let answer = run(&router, caller, frame).await;
             // The connection may be gone; then nobody waits.
             let _ = answers.send(answer).await;
-            drop(place);
+            drop((places, budget));
         });
-    };
-    writing.abort();
-    result
+    }
 }
 
 async fn run(router: &Router, caller: Caller, frame: Frame) -> Frame {
@@ -145,7 +174,10 @@ async fn run(router: &Router, caller: Caller, frame: Frame) -> Frame {
         Ok(response) => reply(Kind::Response, response.head, response.body),
         Err(RpcError::UnknownMethod(_)) => reply(Kind::UnknownMethod, Bytes::new(), Bytes::new()),
         Err(error) => {
-            let mut text = error.to_string();
+            let mut text = match error {
+                RpcError::Remote(text) => text,
+                other => other.to_string(),
+            };
             text.truncate(text.floor_char_boundary(1000));
             reply(Kind::Failure, Bytes::from(text), Bytes::new())
         }
