@@ -1,1 +1,4 @@
 //! Placeholder.
+
+pub mod join;
+pub mod membership;
