@@ -1,0 +1,21 @@
+//! The page that says which operations are served.
+
+use std::fmt::Write;
+
+use crate::plan::Plan;
+use crate::settings::Settings;
+
+pub(crate) fn emit(plan: &Plan, settings: &Settings) -> String {
+    let served = plan.coverage.values().filter(|served| **served).count();
+    let title = &settings.title;
+    let mut page = format!(
+        "# {title} operations\n\n{served} of {} operations are served. Every other one is refused by name with `NotImplemented` (501).\n\n\
+         | Operation | State |\n|---|---|\n",
+        plan.coverage.len()
+    );
+    for (name, served) in &plan.coverage {
+        let state = if *served { "implemented" } else { "not implemented" };
+        let _ = writeln!(page, "| `{name}` | {state} |");
+    }
+    page
+}

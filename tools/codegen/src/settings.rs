@@ -1,0 +1,102 @@
+//! The checked-in settings: which models are pinned, and per service what is served and what the model leaves out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+/// `tools/codegen/models.toml`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Models {
+    pub(crate) botocore: Botocore,
+    pub(crate) services: BTreeMap<String, ServiceEntry>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Botocore {
+    pub(crate) version: String,
+}
+
+/// One service: its model inside botocore, and where its settings and its output are.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ServiceEntry {
+    pub(crate) model: String,
+    pub(crate) sha256: String,
+    pub(crate) settings: String,
+    pub(crate) out: String,
+    pub(crate) coverage: String,
+}
+
+/// A service's settings; `tools/codegen/s3.toml` says what each is for.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Settings {
+    pub(crate) title: String,
+    pub(crate) xmlns: String,
+    pub(crate) operations: BTreeSet<String>,
+    #[serde(default)]
+    pub(crate) foreign_operations: BTreeSet<String>,
+    #[serde(default)]
+    pub(crate) deciding_headers: BTreeSet<String>,
+    #[serde(default)]
+    pub(crate) weak_selectors: BTreeSet<String>,
+    pub(crate) version_selector: Option<String>,
+    #[serde(default)]
+    pub(crate) unwrapped: BTreeSet<String>,
+    #[serde(default)]
+    pub(crate) open_enums: BTreeSet<String>,
+    #[serde(default)]
+    pub(crate) ignore_case: BTreeSet<String>,
+    #[serde(default)]
+    pub(crate) text_timestamps: BTreeSet<String>,
+    #[serde(default)]
+    pub(crate) empty_is_absent: BTreeSet<String>,
+    #[serde(default)]
+    pub(crate) refused_members: BTreeSet<String>,
+    #[serde(default)]
+    pub(crate) enum_values: BTreeMap<String, Vec<String>>,
+    #[serde(default)]
+    pub(crate) enum_errors: BTreeMap<String, String>,
+    #[serde(default)]
+    pub(crate) root_elements: BTreeMap<String, String>,
+    #[serde(default)]
+    pub(crate) status_when: BTreeMap<String, StatusWhen>,
+    #[serde(default)]
+    pub(crate) body_limits: BTreeMap<String, usize>,
+    #[serde(default)]
+    pub(crate) list_limits: BTreeMap<String, usize>,
+    #[serde(default)]
+    pub(crate) payload_types: BTreeMap<String, String>,
+    pub(crate) errors: BTreeMap<String, (u16, String)>,
+}
+
+/// Another status for answers that have the member.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StatusWhen {
+    pub(crate) member: String,
+    pub(crate) status: u16,
+}
+
+impl Models {
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        read(path)
+    }
+}
+
+impl Settings {
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        read(path)
+    }
+}
+
+fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let text = fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
+    toml::from_str(&text).with_context(|| format!("read {}", path.display()))
+}
