@@ -242,6 +242,22 @@ async fn the_leadership_can_be_handed_over() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_stops_hands_over_at_once() {
+    let mut cluster = Cluster::tuned(3, |config| config.election_ms = (10_000, 20_000)).await;
+    let leader = cluster.group_of_all().await;
+    let last = cluster.put("a", "1").await;
+    for node in others(leader) {
+        cluster.wait_applied(node, last.index).await;
+    }
+    cluster.stop(leader).await;
+    let start = tokio::time::Instant::now();
+    let next = cluster.leader().await;
+    assert!(start.elapsed() < Duration::from_secs(5), "an election would take ten seconds at least");
+    cluster.group(next).propose(entry("a", "2")).await.unwrap();
+    cluster.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn proposals_in_flight_share_syncs_across_groups() {
     const GROUPS: u64 = 8;
     const EACH: u64 = 100;

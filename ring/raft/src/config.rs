@@ -16,7 +16,8 @@ pub struct HostConfig {
     pub dir: PathBuf,
     /// Time between two heartbeats of a leader.
     pub heartbeat_ms: u64,
-    /// Shortest and longest time without a leader after which a follower stands for election.
+    /// Shortest and longest time without a word from the leader after which a follower stands for election. Of
+    /// the longest, the first half is the leader's lease, in which a follower gives its vote to nobody else.
     pub election_ms: (u64, u64),
     /// Entries after which the machine is flushed and the log may be purged.
     pub snapshot_entries: u64,
@@ -50,16 +51,21 @@ impl HostConfig {
         }
     }
 
-    /// Age up to which a quorum's acknowledgement lets the leader answer reads alone. Followers refuse votes for
-    /// `election_ms.1` after they heard from the leader, so clocks would have to run apart by more than half
-    /// within that time before a second leader could exist.
-    pub(crate) fn lease(&self) -> Duration {
-        Duration::from_millis(self.election_ms.0 * 3 / 4)
+    /// For so long after it heard from the leader a follower refuses its vote. openraft adds the election timeout
+    /// to it, both of which it takes from the same setting.
+    fn lease_ms(&self) -> u64 {
+        self.election_ms.1 / 2
+    }
+
+    /// Age up to which a quorum's acknowledgement lets the leader answer reads alone: half of what the followers
+    /// grant, so clocks would have to run apart by a factor of two before a second leader could exist.
+    pub(crate) fn read_lease(&self) -> Duration {
+        Duration::from_millis(self.lease_ms() / 2)
     }
 
     /// How long a restarted node gives no vote: it has forgotten whom it promised a lease.
     pub(crate) fn vote_quarantine(&self) -> Duration {
-        Duration::from_millis(self.election_ms.0)
+        Duration::from_millis(self.lease_ms())
     }
 
     /// Longest wait of one append call, whose answer waits for the follower's fsync.
@@ -84,8 +90,8 @@ impl HostConfig {
         let config = openraft::Config {
             cluster_name: "karri".to_string(),
             heartbeat_interval: self.heartbeat_ms,
-            election_timeout_min: self.election_ms.0,
-            election_timeout_max: self.election_ms.1,
+            election_timeout_min: self.election_ms.0.saturating_sub(self.lease_ms()).max(self.lease_ms() / 2),
+            election_timeout_max: self.lease_ms(),
             install_snapshot_timeout: crate::snapshots::FINISH_TIMEOUT_MS,
             max_payload_entries: crate::wire::APPEND_ENTRIES_MAX,
             max_append_entries: Some(4096),

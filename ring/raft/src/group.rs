@@ -31,6 +31,9 @@ const CATCH_UP_ENTRIES: u64 = 128;
 /// Membership entries that one change may need: the joint set, the final set, and one left behind by another.
 const CHANGE_ATTEMPTS: u32 = 3;
 
+/// How long a leader that stops waits for its successor.
+const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(1);
+
 type WriteFailure = openraft::errors::RaftError<TypeConfig, ClientWriteError<TypeConfig>>;
 
 /// A committed and applied proposal.
@@ -155,7 +158,7 @@ impl Group {
     /// run alike to within a factor of two for some seconds.
     pub async fn linearize(&self) -> Result<(), NotLeader> {
         let wait = self.config.read_timeout();
-        let option = LinearizerOption::new(Some(self.config.lease()), true).with_wait_timeout(wait);
+        let option = LinearizerOption::new(Some(self.config.read_lease()), true).with_wait_timeout(wait);
         let Ok(linearizer) = self.raft.get_read_linearizer(option).await else { return Err(self.not_leader()) };
         match linearizer.try_await_ready(&self.raft, Some(wait)).await {
             Ok(Ok(_)) => Ok(()),
@@ -302,6 +305,19 @@ impl Group {
         done.map(|_| ()).map_err(|_| RaftError::Timeout("the new leader"))
     }
 
+    /// On the leader: the other voter whose log is longest.
+    fn successor(&self) -> Option<NodeId> {
+        self.metrics(|m| {
+            if !m.state.is_leader() {
+                return None;
+            }
+            let replication = m.replication.as_ref()?;
+            let voters = m.membership_config.membership().voter_ids().filter(|voter| *voter != self.node.0);
+            let matched = voters.filter_map(|voter| Some((replication.get(&voter).copied()??, voter)));
+            matched.max().map(|(_, voter)| NodeId(voter))
+        })
+    }
+
     /// Waits until a leader is known here.
     pub async fn wait_leader(&self, timeout: Duration) -> Option<NodeId> {
         let metrics = self.raft.wait(Some(timeout)).metrics(|m| m.current_leader.is_some(), "leader is known").await;
@@ -314,8 +330,14 @@ impl Group {
         self.raft.trigger().snapshot().await.map_err(|e| RaftError::Stopped(e.to_string()))
     }
 
+    /// Leaves the group; a leader hands over first, so that nobody has to wait for its lease to end.
     pub(crate) async fn stop(&self) {
         self.stopped.store(true, Ordering::Release);
+        if let Some(next) = self.successor()
+            && !matches!(tokio::time::timeout(HAND_OVER_TIMEOUT, self.transfer_leader(next)).await, Ok(Ok(())))
+        {
+            tracing::info!(range = %self.range, to = %next, "leadership was not handed over before the stop");
+        }
         if self.raft.shutdown().await.is_err() {
             tracing::warn!(range = %self.range, "raft group did not stop cleanly");
         }

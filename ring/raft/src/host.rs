@@ -116,9 +116,6 @@ impl RaftHost {
         let node = self.config.node;
         let raft = Raft::new(node.0, self.raft_config.clone(), network, GroupStore(log.clone()), adapter).await;
         let raft = raft.map_err(|e| RaftError::Stopped(e.to_string()))?;
-        if !pristine {
-            elect_alone(&raft, node.0).await;
-        }
         let quarantine_end = (!pristine).then(|| tokio::time::Instant::now() + self.config.vote_quarantine());
         let group = Arc::new(Group {
             range,
@@ -204,7 +201,7 @@ impl RaftHost {
         }
     }
 
-    /// Stops all groups, writes what is queued and closes the log store.
+    /// Hands over what is led here, stops all groups, writes what is queued and closes the log store.
     pub async fn shutdown(&self) {
         let _one_at_a_time = self.opening.lock().await;
         self.stopped.store(true, Ordering::Release);
@@ -229,15 +226,6 @@ impl RaftHost {
 impl Drop for RaftHost {
     fn drop(&mut self) {
         self.flusher.close();
-    }
-}
-
-/// A group with one voter need not wait out its election timeout after a restart.
-async fn elect_alone(raft: &Raft, node: u64) {
-    let alone = raft.with_raft_state(move |state| state.membership_state.effective().voter_ids().eq([node])).await;
-    if matches!(alone, Ok(true)) {
-        // A failure means that the core stopped, which the group's next call reports.
-        raft.trigger().elect(false).await.ok();
     }
 }
 

@@ -204,11 +204,18 @@ impl Cluster {
         self.hosts.insert(node, host);
     }
 
-    /// Stops a node; what its machines had not flushed is lost.
+    /// Stops a node without a word to the others; what its machines had not flushed is lost.
     pub(crate) async fn kill(&mut self, node: u64) {
-        self.network.remove(NodeId(node));
+        self.network.isolate(NodeId(node));
+        self.stop(node).await;
+        self.network.heal();
+    }
+
+    /// Stops a node in order, though its machines lose what they had not flushed.
+    pub(crate) async fn stop(&mut self, node: u64) {
         let host = self.hosts.remove(&node).unwrap();
         host.shutdown().await;
+        self.network.remove(NodeId(node));
         self.machines[&node].running.lock().clear();
     }
 
@@ -287,7 +294,7 @@ impl Cluster {
 
     pub(crate) async fn shutdown(mut self) {
         for node in self.hosts.keys().copied().collect::<Vec<_>>() {
-            self.kill(node).await;
+            self.stop(node).await;
         }
     }
 }

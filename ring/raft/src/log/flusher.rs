@@ -93,7 +93,11 @@ impl Flusher {
             counters: Counters::default(),
         });
         let run = flusher.clone();
-        let thread = std::thread::Builder::new().name("raft-flusher".into()).spawn(move || run.run(&db))?;
+        let work = move || {
+            let _alive = AbortOnPanic;
+            run.run(&db);
+        };
+        let thread = std::thread::Builder::new().name("raft-flusher".into()).spawn(work)?;
         *flusher.thread.lock() = Some(thread);
         Ok(flusher)
     }
@@ -219,6 +223,17 @@ impl Flusher {
         self.counters.entries.fetch_add(appended as u64, Ordering::Relaxed);
         self.counters.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         Ok(())
+    }
+}
+
+/// Without the flusher every group would wait for ever; a restart is better.
+struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            std::process::abort();
+        }
     }
 }
 
