@@ -1,1 +1,35 @@
-//! Placeholder.
+//! The S3 operations: requests of the gateway become calls of the object service, and its answers become responses.
+//!
+//! The way of each request: route, check names, authorise, check the expected owner, then the operation's handler
+//! reads headers and body, calls the service and writes the response. Nothing polls the body before it is authorised.
+//!
+//! It knows neither connections and signatures (the gateway's) nor how objects are kept (the service's).
+
+mod acl;
+mod attributes;
+mod authorize;
+mod body;
+mod bucket;
+mod checksum;
+mod conditions;
+mod convert;
+mod copy;
+mod copy_source;
+mod delete;
+mod dispatch;
+mod encoding;
+mod error;
+mod fault;
+mod get;
+mod headers;
+mod list;
+mod multipart;
+mod multipart_list;
+mod names;
+mod put;
+mod range;
+mod response;
+mod subresource;
+
+pub use authorize::{Access, AccountAuthorizer, Authorizer, Decision};
+pub use dispatch::{S3, S3Config};

@@ -1,0 +1,177 @@
+//! CopyObject and UploadPartCopy.
+
+use http::header::HeaderMap;
+use karri_objstore_gateway::{ApiError, ApiRequest, ApiResponse};
+use karri_objstore_service::{ChecksumAlgorithm, CopyRequest, MetadataDirective, PartCopyRequest, ServiceError};
+use karri_objstore_wire::{types, write_copy_object, write_upload_part_copy};
+
+use crate::S3;
+use crate::checksum::parse_algorithm;
+use crate::conditions::{copy_conditions, write_conditions};
+use crate::convert::{fill_checksum, timestamp, wire_type};
+use crate::copy_source::{CopySource, parse_copy_source};
+use crate::dispatch::object_of;
+use crate::error::{S3Result, error, error_with, header_not_implemented, invalid_argument, invalid_request};
+use crate::fault::{Subject, from_service};
+use crate::get::check_version;
+use crate::headers::{self, text};
+use crate::names::{check_bucket_name, check_key};
+use crate::put::{content_headers, part_address};
+use crate::range::parse_copy_range;
+use crate::response::{quoted, wire};
+
+const SOURCE: &str = "x-amz-copy-source";
+const RANGE: &str = "x-amz-copy-source-range";
+const CUSTOMER_KEY_PREFIX: &str = "x-amz-copy-source-server-side-encryption-customer-";
+
+/// CopyObject. No byte moves: the copy shares the data of its source.
+pub(crate) async fn copy_object(s3: &S3, request: &ApiRequest) -> S3Result<ApiResponse> {
+    let (bucket, key) = object_of(request)?;
+    headers::refuse_unsupported_write(&request.headers)?;
+    let source = admitted_source(s3, request).await?;
+    let replaces_metadata = directive(&request.headers, "x-amz-metadata-directive", "Unknown metadata directive.")?;
+    let replaces_tags = directive(&request.headers, "x-amz-tagging-directive", "Unknown tagging directive.")?;
+    let storage_class = headers::storage_class(&request.headers)?;
+    let website_redirect = headers::website_redirect(&request.headers)?;
+    let changes = replaces_metadata || storage_class.is_some() || website_redirect.is_some();
+    if source.bucket == bucket && source.key == key && !changes {
+        return Err(invalid_request(
+            "This copy request is illegal because it is trying to copy an object to itself without changing the \
+             object's metadata, storage class, website redirect location or encryption attributes.",
+        ));
+    }
+    if website_redirect.is_some() && !replaces_metadata {
+        return Err(header_not_implemented("x-amz-website-redirect-location"));
+    }
+    let metadata = match replaces_metadata {
+        true => replacement(&request.headers)?,
+        false => MetadataDirective::Copy,
+    };
+    let asked = CopyRequest {
+        source_conditions: copy_conditions(&request.headers)?,
+        metadata,
+        source_version: None,
+        tags: if replaces_tags { Some(headers::tags(&request.headers)?) } else { None },
+        storage_class: storage_class.map(str::to_owned),
+        checksum_algorithm: asked_algorithm(&request.headers)?,
+        conditions: write_conditions(&request.headers)?,
+        source_bucket: source.bucket.clone(),
+        source_key: source.key.clone(),
+        bucket: bucket.to_owned(),
+        key: key.to_owned(),
+    };
+    let outcome = s3.service.copy_object(asked).await;
+    let outcome = outcome.map_err(|failure| copy_failure(failure, &source, Subject::object(bucket, key)))?;
+    let object = outcome.object;
+    let mut result = types::CopyObjectResult {
+        etag: Some(quoted(&object.etag)),
+        last_modified: Some(timestamp(object.last_modified)),
+        checksum_type: object.checksum_type.map(wire_type),
+        ..Default::default()
+    };
+    fill_checksum!(result, &object.checksum);
+    Ok(wire(write_copy_object(&types::CopyObjectOutput {
+        copy_object_result: Some(result),
+        copy_source_version_id: source.version,
+        ..Default::default()
+    })))
+}
+
+/// UploadPartCopy.
+pub(crate) async fn upload_part_copy(s3: &S3, request: &ApiRequest) -> S3Result<ApiResponse> {
+    let (bucket, key) = object_of(request)?;
+    let (upload_id, part_number) = part_address(request)?;
+    headers::refuse_encryption(&request.headers)?;
+    let source = admitted_source(s3, request).await?;
+    let range = match text(&request.headers, RANGE)? {
+        None => None,
+        Some(header) => Some(parse_copy_range(header).ok_or_else(|| malformed_range(header))?),
+    };
+    let asked = PartCopyRequest {
+        source_conditions: copy_conditions(&request.headers)?,
+        range,
+        part_number,
+        source_version: None,
+        source_bucket: source.bucket.clone(),
+        source_key: source.key.clone(),
+        upload_id: upload_id.clone(),
+        bucket: bucket.to_owned(),
+        key: key.to_owned(),
+    };
+    let outcome = s3.service.upload_part_copy(asked).await;
+    let subject = Subject::upload(bucket, key, &upload_id);
+    let outcome = outcome.map_err(|failure| copy_failure(failure, &source, subject))?;
+    let part = outcome.part;
+    let mut result = types::CopyPartResult {
+        etag: Some(quoted(&part.etag)),
+        last_modified: Some(timestamp(part.last_modified)),
+        ..Default::default()
+    };
+    fill_checksum!(result, &part.checksum);
+    Ok(wire(write_upload_part_copy(&types::UploadPartCopyOutput {
+        copy_part_result: Some(result),
+        copy_source_version_id: source.version,
+        ..Default::default()
+    })))
+}
+
+/// The source, which the caller may read.
+async fn admitted_source(s3: &S3, request: &ApiRequest) -> S3Result<CopySource> {
+    let header = request.headers.get(SOURCE).map(|value| value.as_bytes()).unwrap_or_default();
+    let source = parse_copy_source(header)?;
+    check_bucket_name(&source.bucket)?;
+    check_key(&source.key)?;
+    s3.authorize(&request.caller, "s3:GetObject", Some(&source.bucket), Some(&source.key)).await?;
+    s3.check_owner(request, "x-amz-source-expected-bucket-owner", &source.bucket).await?;
+    headers::refuse_customer_key_on_read(&request.headers, CUSTOMER_KEY_PREFIX)?;
+    check_version(source.version.as_deref(), &source.key)?;
+    Ok(source)
+}
+
+/// Whether a directive says REPLACE.
+fn directive(headers: &HeaderMap, name: &str, message: &'static str) -> S3Result<bool> {
+    match text(headers, name)? {
+        None | Some("" | "COPY") => Ok(false),
+        Some("REPLACE") => Ok(true),
+        Some(other) => Err(invalid_argument(name, other, message)),
+    }
+}
+
+fn replacement(map: &HeaderMap) -> S3Result<MetadataDirective> {
+    Ok(MetadataDirective::Replace { content: content_headers(map)?, user_metadata: headers::user_metadata(map)? })
+}
+
+fn asked_algorithm(headers: &HeaderMap) -> S3Result<Option<ChecksumAlgorithm>> {
+    match text(headers, "x-amz-checksum-algorithm")? {
+        Some(name) if !name.is_empty() => parse_algorithm(name).map(Some),
+        _ => Ok(None),
+    }
+}
+
+fn malformed_range(header: &str) -> ApiError {
+    let message = "The x-amz-copy-source-range value must be of the form bytes=first-last where first and last are \
+                   the zero-based offsets of the first and last bytes to copy";
+    invalid_argument(RANGE, header, message)
+}
+
+/// What is wrong with the source is told of the source.
+fn copy_failure(failure: ServiceError, source: &CopySource, subject: Subject<'_>) -> ApiError {
+    match failure {
+        ServiceError::NoSuchKey => from_service(failure, Subject::object(&source.bucket, &source.key)),
+        ServiceError::NotModified { .. } => {
+            let condition = [("Condition", "x-amz-copy-source-If-None-Match".to_owned())];
+            let message = "At least one of the pre-conditions you specified did not hold";
+            error_with("PreconditionFailed", 412, message, condition)
+        }
+        ServiceError::EntityTooLarge => error(
+            "InvalidRequest",
+            400,
+            "The specified copy source is larger than the maximum allowable size for a copy source: 5368709120",
+        ),
+        ServiceError::InvalidRange { size } => {
+            let message = format!("Range specified is not valid for source object of size: {size}");
+            error_with("InvalidArgument", 400, message, [("ArgumentName", RANGE.to_owned())])
+        }
+        failure => from_service(failure, subject),
+    }
+}

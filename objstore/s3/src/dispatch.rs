@@ -1,0 +1,219 @@
+//! From a request of the gateway to the handler of its operation.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use http::{HeaderName, HeaderValue};
+use karri_objstore_gateway::{ApiError, ApiRequest, AuthKind, ApiResponse, Backend, Caller, ErrorContext, OperationName, Principal};
+use karri_objstore_service::{BucketInfo, ObjectService};
+use karri_objstore_wire::{Operation, WireRequest, route};
+
+use crate::authorize::{Access, Authorizer, Decision, action};
+use crate::error::{S3Result, access_denied, error, invalid_argument, internal};
+use crate::fault::{Subject, from_service, from_wire};
+use crate::headers::text;
+use crate::{acl, attributes, bucket, copy, delete, get, list, multipart, multipart_list, names, put, subresource};
+
+/// Settings of the S3 front.
+#[derive(Clone, Debug)]
+pub struct S3Config {
+    /// The one region of this cluster, as in signatures and `LocationConstraint`.
+    pub region: String,
+}
+
+/// The S3 operations over an object service.
+pub struct S3 {
+    pub(crate) service: Arc<ObjectService>,
+    authorizer: Arc<dyn Authorizer>,
+    pub(crate) region: String,
+}
+
+#[async_trait]
+impl Backend for S3 {
+    async fn call(&self, mut request: ApiRequest) -> ApiResponse {
+        if matches!(request.auth, AuthKind::PresignedV4 | AuthKind::PresignedV2) {
+            lower_hoisted_headers(&mut request);
+        }
+        let operation = operation(&request);
+        let named = operation.as_ref().map(|operation| operation.as_str()).unwrap_or("Unknown");
+        let answer = match operation {
+            Ok(operation) => self.answer(operation, &mut request).await,
+            Err(refusal) => Err(refusal),
+        };
+        let mut response = match answer {
+            Ok(response) => response,
+            Err(failure) => failure.response(&ErrorContext::of(&request, &self.region)),
+        };
+        response.extensions_mut().insert(OperationName(named));
+        response
+    }
+}
+
+impl S3 {
+    /// Serves `service`; `authorizer` decides about each request.
+    pub fn new(service: Arc<ObjectService>, authorizer: Arc<dyn Authorizer>, config: S3Config) -> Self {
+        Self { service, authorizer, region: config.region }
+    }
+
+    async fn answer(&self, operation: Operation, request: &mut ApiRequest) -> S3Result<ApiResponse> {
+        if let Some(bucket) = &request.bucket {
+            names::check_bucket_name(bucket)?;
+        }
+        if let Some(key) = &request.key {
+            names::check_key(key)?;
+        }
+        self.authorize(&request.caller, action(operation), request.bucket.as_deref(), request.key.as_deref()).await?;
+        self.check_expected_owner(operation, request).await?;
+        self.handle(operation, request).await
+    }
+
+    /// 403 unless `caller` may do `action` there.
+    pub(crate) async fn authorize(
+        &self,
+        caller: &Caller,
+        action: &'static str,
+        bucket: Option<&str>,
+        key: Option<&str>,
+    ) -> S3Result<()> {
+        match self.authorizer.authorize(&Access { caller, action, bucket, key }).await {
+            Decision::Allow => Ok(()),
+            Decision::Deny => Err(access_denied()),
+        }
+    }
+
+    /// The record of `bucket`, which must exist.
+    pub(crate) async fn bucket_info(&self, bucket: &str) -> S3Result<BucketInfo> {
+        self.service.head_bucket(bucket).await.map_err(|failure| from_service(failure, Subject::bucket(bucket)))
+    }
+
+    async fn check_expected_owner(&self, operation: Operation, request: &ApiRequest) -> S3Result<()> {
+        if operation == Operation::CreateBucket {
+            return Ok(());
+        }
+        let Some(bucket) = request.bucket.as_deref() else { return Ok(()) };
+        self.check_owner(request, "x-amz-expected-bucket-owner", bucket).await
+    }
+
+    /// Refuses when the account in `header` does not own `bucket`.
+    pub(crate) async fn check_owner(&self, request: &ApiRequest, header: &str, bucket: &str) -> S3Result<()> {
+        let Some(expected) = text(&request.headers, header)? else { return Ok(()) };
+        if expected.len() != ACCOUNT_ID_LENGTH || !expected.bytes().all(|byte| byte.is_ascii_digit()) {
+            let message = "The value of the expected bucket owner parameter must be an AWS account ID";
+            return Err(error("InvalidBucketOwnerAWSAccountID", 400, message));
+        }
+        match self.bucket_info(bucket).await?.owner.account_id == expected {
+            true => Ok(()),
+            false => Err(access_denied()),
+        }
+    }
+
+    async fn handle(&self, operation: Operation, request: &mut ApiRequest) -> S3Result<ApiResponse> {
+        match operation {
+            Operation::PutObject => put::put_object(self, request).await,
+            Operation::GetObject => get::get_object(self, request).await,
+            Operation::HeadObject => get::head_object(self, request).await,
+            Operation::DeleteObject => delete::delete_object(self, request).await,
+            Operation::DeleteObjects => delete::delete_objects(self, request).await,
+            Operation::CopyObject => copy::copy_object(self, request).await,
+            Operation::GetObjectAttributes => attributes::get_object_attributes(self, request).await,
+            Operation::ListObjects => list::list_objects(self, request).await,
+            Operation::ListObjectsV2 => list::list_objects_v2(self, request).await,
+            Operation::ListObjectVersions => list::list_object_versions(self, request).await,
+            Operation::CreateMultipartUpload => multipart::create_multipart_upload(self, request).await,
+            Operation::UploadPart => put::upload_part(self, request).await,
+            Operation::UploadPartCopy => copy::upload_part_copy(self, request).await,
+            Operation::CompleteMultipartUpload => multipart::complete_multipart_upload(self, request).await,
+            Operation::AbortMultipartUpload => multipart::abort_multipart_upload(self, request).await,
+            Operation::ListParts => multipart_list::list_parts(self, request).await,
+            Operation::ListMultipartUploads => multipart_list::list_multipart_uploads(self, request).await,
+            Operation::ListBuckets => bucket::list_buckets(self, request).await,
+            Operation::CreateBucket => bucket::create_bucket(self, request).await,
+            Operation::HeadBucket => bucket::head_bucket(self, request).await,
+            Operation::DeleteBucket => bucket::delete_bucket(self, request).await,
+            Operation::GetBucketLocation => bucket::get_bucket_location(self, request).await,
+            Operation::PutBucketAcl | Operation::PutObjectAcl => acl::put_acl(self, operation, request).await,
+            other => subresource::read(self, other, request).await,
+        }
+    }
+}
+
+/// Digits of an account id.
+const ACCOUNT_ID_LENGTH: usize = 12;
+
+/// The operation that a request names, and no other.
+fn operation(request: &ApiRequest) -> S3Result<Operation> {
+    route(&wire_request(request)).map_err(|refusal| from_wire(refusal.into()))
+}
+
+/// Presigned URLs may carry `x-amz-*` headers as signed query parameters: they count as headers.
+fn lower_hoisted_headers(request: &mut ApiRequest) {
+    for (name, value) in &request.query {
+        let name = name.to_ascii_lowercase();
+        if !name.starts_with("x-amz-") {
+            continue;
+        }
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_bytes(value.as_bytes()))
+            && !request.headers.contains_key(&name)
+        {
+            request.headers.insert(name, value);
+        }
+    }
+}
+
+/// The request as the wire layer's parsers read it.
+pub(crate) fn wire_request(request: &ApiRequest) -> WireRequest<'_> {
+    WireRequest {
+        method: &request.method,
+        bucket: request.bucket.as_deref(),
+        key: request.key.as_deref(),
+        query: &request.query,
+        headers: &request.headers,
+    }
+}
+
+/// The bucket of a routed bucket or object operation.
+pub(crate) fn bucket_of(request: &ApiRequest) -> S3Result<&str> {
+    request.bucket.as_deref().ok_or_else(internal)
+}
+
+/// Bucket and key of a routed object operation.
+pub(crate) fn object_of(request: &ApiRequest) -> S3Result<(&str, &str)> {
+    match (request.bucket.as_deref(), request.key.as_deref()) {
+        (Some(bucket), Some(key)) => Ok((bucket, key)),
+        _ => Err(internal()),
+    }
+}
+
+/// The first value of a query parameter.
+pub(crate) fn parameter<'a>(request: &'a ApiRequest, name: &str) -> Option<&'a str> {
+    request.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+}
+
+/// As [`parameter`], without an empty value.
+pub(crate) fn filled<'a>(request: &'a ApiRequest, name: &str) -> Option<&'a str> {
+    parameter(request, name).filter(|value| !value.is_empty())
+}
+
+/// A whole number from 0 to 2^31-1, as in `max-keys`.
+pub(crate) fn number(request: &ApiRequest, name: &'static str) -> S3Result<Option<u32>> {
+    let Some(value) = filled(request, name) else { return Ok(None) };
+    match value.parse::<i64>() {
+        Ok(number) if (0..=i64::from(i32::MAX)).contains(&number) => Ok(u32::try_from(number).ok()),
+        Ok(_) => {
+            let message = format!("Argument {name} must be an integer between 0 and 2147483647");
+            Err(invalid_argument(name, value, message))
+        }
+        Err(_) => {
+            let message = format!("Provided {name} not an integer or within integer range");
+            Err(invalid_argument(name, value, message))
+        }
+    }
+}
+
+/// Who calls; anonymous callers own nothing.
+pub(crate) fn principal(request: &ApiRequest) -> Result<&Principal, ApiError> {
+    match &request.caller {
+        Caller::Principal(principal) => Ok(principal),
+        Caller::Anonymous => Err(access_denied()),
+    }
+}

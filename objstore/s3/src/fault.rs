@@ -1,0 +1,184 @@
+//! The table from [`ServiceError`] to the errors of AWS, in its words.
+
+use http::header::RETRY_AFTER;
+use karri_objstore_gateway::ApiError;
+use karri_objstore_service::{PART_SIZE_BYTES_MIN, ServiceError, UPLOAD_SIZE_BYTES_MAX};
+use karri_objstore_wire::WireError;
+
+use crate::checksum::{checksum_mismatch, digest_mismatch};
+use crate::error::{error, error_with, internal, invalid_request};
+use crate::response::set;
+
+/// Seconds after which a client that knows nothing better should try again.
+const RETRY_AFTER_SECONDS: &str = "1";
+
+/// What an error is about: its names go into the error's elements.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Subject<'a> {
+    bucket: &'a str,
+    key: &'a str,
+    upload_id: &'a str,
+}
+
+impl<'a> Subject<'a> {
+    pub(crate) fn bucket(bucket: &'a str) -> Self {
+        Self { bucket, key: "", upload_id: "" }
+    }
+
+    pub(crate) fn object(bucket: &'a str, key: &'a str) -> Self {
+        Self { bucket, key, upload_id: "" }
+    }
+
+    pub(crate) fn upload(bucket: &'a str, key: &'a str, upload_id: &'a str) -> Self {
+        Self { bucket, key, upload_id }
+    }
+}
+
+/// The error that the wire layer found.
+pub(crate) fn from_wire(failure: WireError) -> ApiError {
+    let mut told = error(failure.code.as_str(), failure.code.status(), failure.message);
+    told.extra = failure.extra;
+    told
+}
+
+/// The AWS error for `failure`.
+pub(crate) fn from_service(failure: ServiceError, subject: Subject<'_>) -> ApiError {
+    match failure {
+        ServiceError::NoSuchBucket
+        | ServiceError::BucketAlreadyOwnedByYou
+        | ServiceError::BucketAlreadyExists
+        | ServiceError::BucketNotEmpty
+        | ServiceError::InvalidBucketName => bucket_fault(&failure, subject),
+        ServiceError::NoSuchKey => {
+            let extra = [("Key", subject.key.to_owned())];
+            error_with("NoSuchKey", 404, "The specified key does not exist.", extra)
+        }
+        ServiceError::NoSuchVersion => {
+            let extra = [("Key", subject.key.to_owned())];
+            error_with("NoSuchVersion", 404, "The specified version does not exist.", extra)
+        }
+        ServiceError::NoSuchUpload
+        | ServiceError::InvalidPart { .. }
+        | ServiceError::InvalidPartOrder
+        | ServiceError::EntityTooSmall { .. } => upload_fault(failure, subject),
+        ServiceError::PreconditionFailed { condition } => error_with(
+            "PreconditionFailed",
+            412,
+            "At least one of the pre-conditions you specified did not hold",
+            [("Condition", condition.to_owned())],
+        ),
+        ServiceError::ConditionalRequestConflict => error(
+            "ConditionalRequestConflict",
+            409,
+            "The conditional request cannot succeed due to a conflicting operation against this resource.",
+        ),
+        ServiceError::KeyTooLong => error("KeyTooLongError", 400, "Your key is too long"),
+        ServiceError::NotModified { .. } => error("NotModified", 304, "Not Modified"),
+        other => content_fault(other),
+    }
+}
+
+fn bucket_fault(failure: &ServiceError, subject: Subject<'_>) -> ApiError {
+    let (code, status, message) = match failure {
+        ServiceError::BucketAlreadyOwnedByYou => (
+            "BucketAlreadyOwnedByYou",
+            409,
+            "Your previous request to create the named bucket succeeded and you already own it.",
+        ),
+        ServiceError::BucketAlreadyExists => (
+            "BucketAlreadyExists",
+            409,
+            "The requested bucket name is not available. The bucket namespace is shared by all users of the system. \
+             Please select a different name and try again.",
+        ),
+        ServiceError::InvalidBucketName => ("InvalidBucketName", 400, "The specified bucket is not valid."),
+        ServiceError::BucketNotEmpty => ("BucketNotEmpty", 409, "The bucket you tried to delete is not empty"),
+        _ => ("NoSuchBucket", 404, "The specified bucket does not exist"),
+    };
+    error_with(code, status, message, [("BucketName", subject.bucket.to_owned())])
+}
+
+fn upload_fault(failure: ServiceError, subject: Subject<'_>) -> ApiError {
+    let upload_id = ("UploadId", subject.upload_id.to_owned());
+    match failure {
+        ServiceError::InvalidPart { part_number, etag } => error_with(
+            "InvalidPart",
+            400,
+            "One or more of the specified parts could not be found.  The part may not have been uploaded, or the \
+             specified entity tag may not match the part's entity tag.",
+            [upload_id, ("PartNumber", part_number.to_string()), ("ETag", etag)],
+        ),
+        ServiceError::InvalidPartOrder => error_with(
+            "InvalidPartOrder",
+            400,
+            "The list of parts was not in ascending order. Parts must be ordered by part number.",
+            [upload_id],
+        ),
+        ServiceError::EntityTooSmall { size, part_number, etag } => error_with(
+            "EntityTooSmall",
+            400,
+            "Your proposed upload is smaller than the minimum allowed size",
+            [
+                ("ProposedSize", size.to_string()),
+                ("MinSizeAllowed", PART_SIZE_BYTES_MIN.to_string()),
+                ("PartNumber", part_number.to_string()),
+                ("ETag", etag),
+            ],
+        ),
+        _ => error_with(
+            "NoSuchUpload",
+            404,
+            "The specified upload does not exist. The upload ID may be invalid, or the upload may have been aborted \
+             or completed.",
+            [upload_id],
+        ),
+    }
+}
+
+fn content_fault(failure: ServiceError) -> ApiError {
+    match failure {
+        ServiceError::EntityTooLarge => {
+            let limit = UPLOAD_SIZE_BYTES_MAX.to_string();
+            let message = "Your proposed upload exceeds the maximum allowed size";
+            error_with("EntityTooLarge", 400, message, [("MaxSizeAllowed", limit)])
+        }
+        ServiceError::InvalidRange { size } => error_with(
+            "InvalidRange",
+            416,
+            "The requested range is not satisfiable",
+            [("ActualObjectSize", size.to_string())],
+        ),
+        ServiceError::InvalidPartNumber { parts_count } => error_with(
+            "InvalidPartNumber",
+            416,
+            "The requested partnumber is not satisfiable",
+            [("ActualPartCount", parts_count.to_string())],
+        ),
+        ServiceError::BadDigest { expected, calculated } => digest_mismatch(expected, calculated),
+        ServiceError::ChecksumMismatch { algorithm } => checksum_mismatch(algorithm),
+        ServiceError::InvalidRequest(message) => invalid_request(message),
+        ServiceError::DiskFull => retry_later(error(
+            "InsufficientStorage",
+            507,
+            "The storage is full and refuses writes until there is room again.",
+        )),
+        ServiceError::SlowDown => retry_later(error("SlowDown", 503, "Please reduce your request rate.")),
+        ServiceError::Unavailable => {
+            retry_later(error("ServiceUnavailable", 503, "Service is unable to handle request."))
+        }
+        ServiceError::Source(_) => error(
+            "IncompleteBody",
+            400,
+            "The request body terminated unexpectedly",
+        ),
+        failure => {
+            tracing::error!(error = %failure, "object service failed");
+            internal()
+        }
+    }
+}
+
+fn retry_later(mut error: ApiError) -> ApiError {
+    set(&mut error.headers, RETRY_AFTER, RETRY_AFTER_SECONDS);
+    error
+}

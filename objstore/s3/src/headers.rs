@@ -1,0 +1,314 @@
+//! Request headers that several operations share, and refusal of those that ask for what Karri does not do yet:
+//! nothing that was asked for is silently left undone.
+
+use std::borrow::Cow;
+
+use http::header::{CONTENT_ENCODING, HeaderMap};
+use karri_objstore_gateway::ApiError;
+
+use crate::error::{S3Result, error, error_with, header_not_implemented, invalid_argument, invalid_request};
+
+/// Most bytes of names and values of user metadata together.
+pub(crate) const USER_METADATA_SIZE_BYTES_MAX: usize = 2 << 10;
+
+/// Most bytes of a website redirect location.
+const REDIRECT_SIZE_BYTES_MAX: usize = 2 << 10;
+
+/// Prefix of user metadata headers.
+pub(crate) const USER_METADATA_PREFIX: &str = "x-amz-meta-";
+
+/// Storage classes of the API. Karri keeps the name; which of them change placement is the ring's business.
+const STORAGE_CLASSES: [&str; 11] = [
+    "STANDARD",
+    "REDUCED_REDUNDANCY",
+    "STANDARD_IA",
+    "ONEZONE_IA",
+    "INTELLIGENT_TIERING",
+    "GLACIER",
+    "DEEP_ARCHIVE",
+    "OUTPOSTS",
+    "GLACIER_IR",
+    "SNOW",
+    "EXPRESS_ONEZONE",
+];
+
+/// Storage classes whose objects a client must restore before reading, or that another product serves.
+const STORAGE_CLASSES_NOT_SERVED: [&str; 5] = ["GLACIER", "DEEP_ARCHIVE", "OUTPOSTS", "SNOW", "EXPRESS_ONEZONE"];
+
+const CANNED_ACLS: [&str; 8] = [
+    "private",
+    "public-read",
+    "public-read-write",
+    "authenticated-read",
+    "aws-exec-read",
+    "bucket-owner-read",
+    "bucket-owner-full-control",
+    "log-delivery-write",
+];
+
+/// Value of `name` as text; not UTF-8 is refused.
+pub(crate) fn text<'a>(headers: &'a HeaderMap, name: &str) -> S3Result<Option<&'a str>> {
+    match headers.get(name) {
+        None => Ok(None),
+        Some(value) => std::str::from_utf8(value.as_bytes())
+            .map(Some)
+            .map_err(|_| invalid_argument(name, "", "Header value must be UTF-8")),
+    }
+}
+
+/// As [`text`], owned, without an empty value.
+pub(crate) fn owned(headers: &HeaderMap, name: &str) -> S3Result<Option<String>> {
+    Ok(text(headers, name)?.filter(|value| !value.is_empty()).map(str::to_owned))
+}
+
+/// User metadata in the order of the names, several headers of one name joined by commas.
+pub(crate) fn user_metadata(headers: &HeaderMap) -> S3Result<Vec<(String, String)>> {
+    let mut metadata: Vec<(String, String)> = Vec::new();
+    let mut size = 0;
+    for (name, value) in headers {
+        let Some(name) = name.as_str().strip_prefix(USER_METADATA_PREFIX) else { continue };
+        let value = std::str::from_utf8(value.as_bytes())
+            .map_err(|_| invalid_argument(name, "", "Header value must be UTF-8"))?;
+        match metadata.last_mut() {
+            Some((last, joined)) if last == name => {
+                joined.push(',');
+                joined.push_str(value);
+                size += value.len() + 1;
+            }
+            _ => {
+                size += name.len() + value.len();
+                metadata.push((name.to_owned(), value.to_owned()));
+            }
+        }
+    }
+    if size > USER_METADATA_SIZE_BYTES_MAX {
+        return Err(error_with(
+            "MetadataTooLarge",
+            400,
+            "Your metadata headers exceed the maximum allowed metadata size",
+            [("Size", size.to_string()), ("MaxSizeAllowed", USER_METADATA_SIZE_BYTES_MAX.to_string())],
+        ));
+    }
+    metadata.sort();
+    Ok(metadata)
+}
+
+/// `Content-Encoding` without the `aws-chunked` of the transfer.
+pub(crate) fn content_encoding(headers: &HeaderMap) -> S3Result<Option<String>> {
+    let mut kept: Vec<&str> = Vec::new();
+    for value in headers.get_all(CONTENT_ENCODING) {
+        let value = std::str::from_utf8(value.as_bytes())
+            .map_err(|_| invalid_argument("Content-Encoding", "", "Header value must be UTF-8"))?;
+        let stays = |token: &&str| !token.is_empty() && !token.eq_ignore_ascii_case("aws-chunked");
+        kept.extend(value.split(',').map(str::trim).filter(stays));
+    }
+    Ok((!kept.is_empty()).then(|| kept.join(",")))
+}
+
+/// The asked storage class; `None` for the default.
+pub(crate) fn storage_class(headers: &HeaderMap) -> S3Result<Option<&'static str>> {
+    let Some(asked) = text(headers, "x-amz-storage-class")? else { return Ok(None) };
+    match STORAGE_CLASSES.into_iter().find(|class| *class == asked) {
+        Some(class) if STORAGE_CLASSES_NOT_SERVED.contains(&class) => {
+            Err(header_not_implemented("x-amz-storage-class"))
+        }
+        Some(class) => Ok(Some(class)),
+        None => Err(error_with(
+            "InvalidStorageClass",
+            400,
+            "The storage class you specified is not valid",
+            [("StorageClassRequested", asked.to_owned())],
+        )),
+    }
+}
+
+/// Most tags of an object, and most characters of a name and of a value.
+const TAGS_MAX: usize = 10;
+const TAG_NAME_LENGTH_MAX: usize = 128;
+const TAG_VALUE_LENGTH_MAX: usize = 256;
+
+/// `x-amz-tagging`: names and values as in a query string.
+pub(crate) fn tags(headers: &HeaderMap) -> S3Result<Vec<(String, String)>> {
+    const NAME: &str = "x-amz-tagging";
+    let Some(text) = text(headers, NAME)? else { return Ok(Vec::new()) };
+    let invalid = |message: &str| invalid_argument(NAME, text, message);
+    let mut tags: Vec<(String, String)> = Vec::new();
+    for pair in text.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let decoded = decode_query(name).zip(decode_query(value));
+        let (name, value) = decoded.ok_or_else(|| invalid("The header 'x-amz-tagging' shall be encoded as UTF-8"))?;
+        let fits = (1..=TAG_NAME_LENGTH_MAX).contains(&name.chars().count())
+            && value.chars().count() <= TAG_VALUE_LENGTH_MAX;
+        if !fits || name.starts_with("aws:") {
+            return Err(error("InvalidTag", 400, "The TagKey or TagValue you have provided is invalid"));
+        }
+        if tags.iter().any(|(known, _)| *known == name) {
+            return Err(invalid("The header 'x-amz-tagging' shall not contain a key twice"));
+        }
+        tags.push((name, value));
+    }
+    match tags.len() > TAGS_MAX {
+        true => Err(error("BadRequest", 400, "Object tags cannot be greater than 10")),
+        false => Ok(tags),
+    }
+}
+
+fn decode_query(text: &str) -> Option<String> {
+    let spaced = text.replace('+', " ");
+    percent_encoding::percent_decode_str(&spaced).decode_utf8().ok().map(Cow::into_owned)
+}
+
+/// The checked website redirect.
+pub(crate) fn website_redirect(headers: &HeaderMap) -> S3Result<Option<String>> {
+    let Some(location) = owned(headers, "x-amz-website-redirect-location")? else { return Ok(None) };
+    let prefixed = ["/", "http://", "https://"].iter().any(|prefix| location.starts_with(prefix));
+    if !prefixed {
+        let message =
+            "The website redirect location must have a prefix of 'http://' or 'https://' or '/'.";
+        return Err(error("InvalidRedirectLocation", 400, message));
+    }
+    if location.len() > REDIRECT_SIZE_BYTES_MAX {
+        let message = "The length of website redirect location cannot exceed 2,048 characters.";
+        return Err(error("InvalidRedirectLocation", 400, message));
+    }
+    Ok(Some(location))
+}
+
+/// Refuses what a write may ask for and Karri cannot do: encryption, ACLs, locks, appends.
+pub(crate) fn refuse_unsupported_write(headers: &HeaderMap) -> S3Result<()> {
+    refuse_encryption(headers)?;
+    refuse_acl(headers)?;
+    refuse_lock(headers)?;
+    match headers.contains_key("x-amz-write-offset-bytes") {
+        true => Err(header_not_implemented("x-amz-write-offset-bytes")),
+        false => Ok(()),
+    }
+}
+
+/// Server-side encryption must never be asked for and silently not happen.
+pub(crate) fn refuse_encryption(headers: &HeaderMap) -> S3Result<()> {
+    const PREFIX: &str = "x-amz-server-side-encryption";
+    if let Some(algorithm) = text(headers, PREFIX)? {
+        return match algorithm {
+            "AES256" | "aws:kms" | "aws:kms:dsse" | "aws:fsx" => Err(header_not_implemented(PREFIX)),
+            _ => Err(invalid_argument(PREFIX, algorithm, "The encryption method specified is not supported")),
+        };
+    }
+    let asked = headers.keys().find(|name| name.as_str().starts_with(PREFIX));
+    match asked {
+        Some(name) => Err(header_not_implemented(name.as_str())),
+        None => Ok(()),
+    }
+}
+
+/// A reader that sends a key for an object that is not encrypted with one.
+pub(crate) fn refuse_customer_key_on_read(headers: &HeaderMap, prefix: &str) -> S3Result<()> {
+    let given = headers.keys().any(|name| name.as_str().starts_with(prefix));
+    match given {
+        true => Err(invalid_request("The encryption parameters are not applicable to this object.")),
+        false => Ok(()),
+    }
+}
+
+/// Buckets have owner-enforced ownership: an ACL may only say what holds anyway.
+pub(crate) fn refuse_acl(headers: &HeaderMap) -> S3Result<()> {
+    if headers.keys().any(|name| name.as_str().starts_with("x-amz-grant-")) {
+        return Err(acl_not_supported());
+    }
+    match text(headers, "x-amz-acl")? {
+        None | Some("private" | "bucket-owner-full-control") => Ok(()),
+        Some(acl) if CANNED_ACLS.contains(&acl) => Err(acl_not_supported()),
+        Some(acl) => Err(invalid_argument("x-amz-acl", acl, "")),
+    }
+}
+
+pub(crate) fn acl_not_supported() -> ApiError {
+    error("AccessControlListNotSupported", 400, "The bucket does not allow ACLs")
+}
+
+fn refuse_lock(headers: &HeaderMap) -> S3Result<()> {
+    match headers.keys().any(|name| name.as_str().starts_with("x-amz-object-lock-")) {
+        true => Err(invalid_request("Bucket is missing Object Lock Configuration")),
+        false => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::{HeaderName, HeaderValue};
+
+    fn map(pairs: &[(&str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            let name: HeaderName = name.parse().expect("name");
+            headers.append(name, HeaderValue::from_bytes(value.as_bytes()).expect("value"));
+        }
+        headers
+    }
+
+    #[test]
+    fn aws_chunked_is_not_stored() {
+        let encoding = |pairs: &[(&str, &str)]| content_encoding(&map(pairs)).expect("readable");
+        assert_eq!(encoding(&[("content-encoding", "aws-chunked")]), None);
+        assert_eq!(encoding(&[("content-encoding", "gzip,aws-chunked")]).as_deref(), Some("gzip"));
+        assert_eq!(encoding(&[("content-encoding", "AWS-chunked, gzip , br")]).as_deref(), Some("gzip,br"));
+        assert_eq!(encoding(&[("content-encoding", "")]), None);
+    }
+
+    #[test]
+    fn user_metadata_has_a_limit() {
+        let value = "v".repeat(USER_METADATA_SIZE_BYTES_MAX - 1);
+        assert_eq!(user_metadata(&map(&[("x-amz-meta-k", &value)])).expect("fits").len(), 1);
+        let error = user_metadata(&map(&[("x-amz-meta-kk", &value)])).expect_err("too large");
+        assert_eq!((error.code.as_ref(), error.status), ("MetadataTooLarge", 400));
+    }
+
+    #[test]
+    fn repeated_metadata_is_joined_and_utf8_kept() {
+        let headers = map(&[("x-amz-meta-b", "1"), ("x-amz-meta-b", "2"), ("x-amz-meta-a", "grün")]);
+        let metadata = user_metadata(&headers).expect("readable");
+        assert_eq!(metadata, [("a".into(), "grün".into()), ("b".into(), "1,2".into())]);
+    }
+
+    #[test]
+    fn what_cannot_be_done_is_refused() {
+        let code = |name: &str, value: &str| {
+            refuse_unsupported_write(&map(&[(name, value)])).expect_err(name).code.into_owned()
+        };
+        assert_eq!(code("x-amz-server-side-encryption", "AES256"), "NotImplemented");
+        assert_eq!(code("x-amz-server-side-encryption", "rot13"), "InvalidArgument");
+        assert_eq!(code("x-amz-server-side-encryption-customer-algorithm", "AES256"), "NotImplemented");
+        assert_eq!(code("x-amz-acl", "public-read"), "AccessControlListNotSupported");
+        assert_eq!(code("x-amz-acl", "mine"), "InvalidArgument");
+        assert_eq!(code("x-amz-grant-read", "id=1"), "AccessControlListNotSupported");
+        assert_eq!(code("x-amz-object-lock-mode", "GOVERNANCE"), "InvalidRequest");
+        assert!(refuse_unsupported_write(&map(&[("x-amz-acl", "private")])).is_ok());
+    }
+
+    #[test]
+    fn storage_classes_are_checked() {
+        let class = |value: &str| storage_class(&map(&[("x-amz-storage-class", value)]));
+        assert_eq!(class("STANDARD_IA").expect("known"), Some("STANDARD_IA"));
+        assert_eq!(class("standard").expect_err("case matters").code, "InvalidStorageClass");
+        assert_eq!(class("GLACIER").expect_err("not served").code, "NotImplemented");
+    }
+
+    #[test]
+    fn tags_are_decoded_and_limited() {
+        let read = |value: &str| tags(&map(&[("x-amz-tagging", value)]));
+        let expected = [("a b".to_owned(), "1&2".to_owned()), ("c".to_owned(), String::new())];
+        assert_eq!(read("a+b=1%262&c=").expect("fine"), expected);
+        assert_eq!(read("=1").expect_err("no name").code, "InvalidTag");
+        assert_eq!(read("a=1&a=2").expect_err("twice").code, "InvalidArgument");
+        let many = (0..11).map(|n| format!("k{n}=v")).collect::<Vec<_>>().join("&");
+        assert_eq!(read(&many).expect_err("too many").code, "BadRequest");
+    }
+
+    #[test]
+    fn redirects_need_a_known_prefix() {
+        let redirect = |value: &str| website_redirect(&map(&[("x-amz-website-redirect-location", value)]));
+        assert_eq!(redirect("/x").expect("fine").as_deref(), Some("/x"));
+        assert_eq!(redirect("ftp://x").expect_err("refused").code, "InvalidRedirectLocation");
+    }
+}

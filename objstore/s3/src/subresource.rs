@@ -1,0 +1,155 @@
+//! Bucket and object sub-resources that clients read and nobody can configure yet: each answers as AWS does for a
+//! bucket on which it was never set.
+
+use bytes::Bytes;
+use karri_objstore_gateway::{ApiError, ApiRequest, ApiResponse};
+use karri_objstore_service::{GetRequest, Owner};
+use karri_objstore_wire::Operation;
+
+use crate::S3;
+use crate::dispatch::{bucket_of, parameter};
+use crate::error::{S3Result, error, error_with, invalid_request};
+use crate::fault::{Subject, from_service};
+use crate::get::check_version;
+use crate::response::{escape_xml, xml};
+
+/// What a sub-resource answers.
+enum Answer {
+    /// 200 with this document.
+    Document(&'static str),
+    /// An error.
+    Refused(ApiError),
+    /// The owner's FULL_CONTROL.
+    Acl,
+}
+
+macro_rules! document {
+    ($name:literal) => {
+        concat!(
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<",
+            $name,
+            " xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"/>"
+        )
+    };
+    ($name:literal, $body:literal) => {
+        concat!(
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<",
+            $name,
+            " xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">",
+            $body,
+            "</",
+            $name,
+            ">"
+        )
+    };
+}
+
+/// The answer of `operation` on an existing bucket (or object); `None` when it is no such sub-resource.
+fn answer(operation: Operation, bucket: &str) -> Option<Answer> {
+    if let Some((code, message)) = not_configured(operation) {
+        return Some(Answer::Refused(error_with(code, 404, message, [("BucketName", bucket.to_owned())])));
+    }
+    Some(match operation {
+        Operation::GetBucketAcl | Operation::GetObjectAcl => Answer::Acl,
+        Operation::GetBucketVersioning => Answer::Document(document!("VersioningConfiguration")),
+        Operation::GetBucketLogging => Answer::Document(document!("BucketLoggingStatus")),
+        Operation::GetBucketNotificationConfiguration => Answer::Document(document!("NotificationConfiguration")),
+        Operation::GetBucketAccelerateConfiguration => Answer::Document(document!("AccelerateConfiguration")),
+        Operation::GetBucketRequestPayment => {
+            Answer::Document(document!("RequestPaymentConfiguration", "<Payer>BucketOwner</Payer>"))
+        }
+        // Written from the object's record.
+        Operation::GetObjectTagging => Answer::Document(document!("Tagging", "<TagSet/>")),
+        Operation::GetObjectRetention | Operation::GetObjectLegalHold => {
+            Answer::Refused(invalid_request("Bucket is missing Object Lock Configuration"))
+        }
+        _ => return None,
+    })
+}
+
+fn not_configured(operation: Operation) -> Option<(&'static str, &'static str)> {
+    Some(match operation {
+        Operation::GetBucketPolicy | Operation::GetBucketPolicyStatus => {
+            ("NoSuchBucketPolicy", "The bucket policy does not exist")
+        }
+        Operation::GetBucketCors => ("NoSuchCORSConfiguration", "The CORS configuration does not exist"),
+        Operation::GetBucketTagging => ("NoSuchTagSet", "The TagSet does not exist"),
+        Operation::GetBucketLifecycleConfiguration => {
+            ("NoSuchLifecycleConfiguration", "The lifecycle configuration does not exist")
+        }
+        Operation::GetBucketEncryption => (
+            "ServerSideEncryptionConfigurationNotFoundError",
+            "The server side encryption configuration was not found",
+        ),
+        Operation::GetObjectLockConfiguration => (
+            "ObjectLockConfigurationNotFoundError",
+            "Object Lock configuration does not exist for this bucket",
+        ),
+        Operation::GetPublicAccessBlock => (
+            "NoSuchPublicAccessBlockConfiguration",
+            "The public access block configuration was not found",
+        ),
+        Operation::GetBucketOwnershipControls => {
+            ("OwnershipControlsNotFoundError", "The bucket ownership controls were not found")
+        }
+        Operation::GetBucketWebsite => {
+            ("NoSuchWebsiteConfiguration", "The specified bucket does not have a website configuration")
+        }
+        Operation::GetBucketReplication => {
+            ("ReplicationConfigurationNotFoundError", "The replication configuration was not found")
+        }
+        _ => return None,
+    })
+}
+
+/// Answers a read of a sub-resource. The bucket must exist, and the object where one is named.
+pub(crate) async fn read(s3: &S3, operation: Operation, request: &ApiRequest) -> S3Result<ApiResponse> {
+    let bucket = bucket_of(request)?;
+    let Some(answer) = answer(operation, bucket) else { return Err(not_implemented()) };
+    let info = s3.bucket_info(bucket).await?;
+    if let Some(key) = request.key.as_deref() {
+        check_version(parameter(request, "versionId"), key)?;
+        let head = GetRequest { bucket: bucket.to_owned(), key: key.to_owned(), ..GetRequest::default() };
+        let head = s3.service.head_object(head).await;
+        let head = head.map_err(|failure| from_service(failure, Subject::object(bucket, key)))?;
+        if operation == Operation::GetObjectTagging {
+            return Ok(xml(tagging(&head.info.tags)));
+        }
+    }
+    match answer {
+        Answer::Document(document) => Ok(xml(Bytes::from_static(document.as_bytes()))),
+        Answer::Refused(failure) => Err(failure),
+        Answer::Acl => Ok(xml(owner_acl(&info.owner))),
+    }
+}
+
+fn tagging(tags: &[(String, String)]) -> String {
+    let mut document = String::from(concat!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n",
+        "<Tagging xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><TagSet>"
+    ));
+    for (name, value) in tags {
+        let (name, value) = (escape_xml(name), escape_xml(value));
+        document.push_str(&format!("<Tag><Key>{name}</Key><Value>{value}</Value></Tag>"));
+    }
+    document.push_str("</TagSet></Tagging>");
+    document
+}
+
+/// The one grant that there is.
+fn owner_acl(owner: &Owner) -> String {
+    let (id, name) = (escape_xml(&owner.user_id), escape_xml(&owner.display_name));
+    format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
+         <AccessControlPolicy xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
+         <Owner><ID>{id}</ID><DisplayName>{name}</DisplayName></Owner><AccessControlList><Grant>\
+         <Grantee xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\" xsi:type=\"CanonicalUser\">\
+         <ID>{id}</ID><DisplayName>{name}</DisplayName></Grantee><Permission>FULL_CONTROL</Permission>\
+         </Grant></AccessControlList></AccessControlPolicy>"
+    )
+}
+
+/// 501 for an operation of the API that Karri does not have.
+pub(crate) fn not_implemented() -> ApiError {
+    error("NotImplemented", 501, "A header you provided implies functionality that is not implemented")
+}
