@@ -6,7 +6,6 @@ mod cluster;
 mod config;
 mod credentials;
 mod dev;
-mod identity;
 mod logging;
 mod node;
 mod status;

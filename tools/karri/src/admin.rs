@@ -1,0 +1,96 @@
+//! The root user's key for the gateway, and the pages below `/-/`.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use karri_objstore_gateway::{AdminPages, Credential, Credentials, Principal};
+use karri_ring_types::Digest;
+
+use crate::credentials::RootCredentials;
+use crate::node::ROOT_ACCOUNT;
+use crate::status::StatusSources;
+
+/// The only access key until IAM has others.
+pub(crate) struct RootKeys {
+    access_key: String,
+    credential: Credential,
+}
+
+impl RootKeys {
+    pub(crate) fn new(root: &RootCredentials) -> Self {
+        let principal = Principal {
+            account_id: ROOT_ACCOUNT.to_owned(),
+            user_id: Digest::of(ROOT_ACCOUNT.as_bytes()).to_string(),
+            arn: format!("arn:aws:iam::{ROOT_ACCOUNT}:root"),
+            display_name: "root".to_owned(),
+        };
+        let credential = Credential::new(root.secret_key.clone(), principal);
+        Self { access_key: root.access_key.clone(), credential }
+    }
+}
+
+#[async_trait]
+impl Credentials for RootKeys {
+    async fn lookup(&self, access_key: &str) -> Option<Credential> {
+        (access_key == self.access_key).then(|| self.credential.clone())
+    }
+}
+
+/// Health and metrics.
+pub(crate) struct Admin {
+    sources: Arc<StatusSources>,
+}
+
+impl Admin {
+    pub(crate) fn new(sources: Arc<StatusSources>) -> Self {
+        Self { sources }
+    }
+}
+
+impl AdminPages for Admin {
+    fn live(&self) -> bool {
+        true
+    }
+
+    /// The layout is known, this node is in it, and every range here has a leader.
+    fn ready(&self) -> bool {
+        let layout = self.sources.membership.layout();
+        let local = self.sources.membership.local();
+        layout.nodes.iter().any(|node| node.id == local)
+            && self.sources.meta.status().iter().all(|range| range.leader.is_some())
+    }
+
+    fn metrics(&self) -> String {
+        let mut page = String::new();
+        let usage = self.sources.storage.usage();
+        let log = self.sources.raft.log_stats();
+        let gauges = [
+            ("karri_extents", "Sealed extents on this node.", usage.extents),
+            ("karri_extent_bytes", "Bytes of the sealed extents on this node.", usage.bytes),
+            ("karri_disk_free_bytes", "Free bytes of the data folder's file system.", usage.free_bytes),
+            ("karri_layout_epoch", "Epoch of the layout.", self.sources.membership.layout().epoch.0),
+            ("karri_ranges_led", "Metadata ranges led by this node.", self.sources.meta.led_ranges().len() as u64),
+        ];
+        let counters = [
+            ("karri_raft_log_syncs_total", "Syncs of the Raft log.", log.syncs),
+            ("karri_raft_log_entries_total", "Entries written to the Raft log.", log.entries),
+            ("karri_raft_log_bytes_total", "Bytes of entries written to the Raft log.", log.bytes),
+        ];
+        for (name, help, value) in gauges {
+            metric(&mut page, name, help, "gauge", value);
+        }
+        for (name, help, value) in counters {
+            metric(&mut page, name, help, "counter", value);
+        }
+        for (name, help, value) in self.sources.storage.counters().each() {
+            metric(&mut page, &format!("karri_extent_{name}_total"), help, "counter", value);
+        }
+        page
+    }
+}
+
+fn metric(page: &mut String, name: &str, help: &str, kind: &str, value: u64) {
+    // Writing to a string does not fail.
+    let _ = writeln!(page, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");
+}

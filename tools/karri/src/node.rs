@@ -1,0 +1,232 @@
+//! One node: opens its stores, joins them to the cluster and serves until it is told to stop.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use karri_objstore_gateway::{Gateway, GatewayConfig, TlsFiles};
+use karri_objstore_maintain::Maintainer;
+use karri_objstore_s3::{AccountAuthorizer, S3, S3Config};
+use karri_objstore_service::{ObjectService, ServiceConfig};
+use karri_ring_extent::{ExtentConfig, ExtentStore};
+use karri_ring_meta::{MetaConfig, MetaNode};
+use karri_ring_node::join::Credentials;
+use karri_ring_node::membership::{Membership, MembershipConfig, MembershipParts, NodeInfo};
+use karri_ring_node::{LayoutSource, StorageConfig, StorageNode, StorageParts};
+use karri_ring_raft::{HostConfig, RaftHost};
+use karri_ring_rpc::{AddressBook, Router, RpcServer, TlsTransport, Transport};
+use karri_ring_types::{Clock, Rng, SystemClock, SystemRng, Timestamp};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::{Admin, RootKeys};
+use crate::config::Config;
+use crate::credentials::RootCredentials;
+use crate::status::{StatusService, StatusSources};
+
+/// The account of the root user until IAM has others.
+pub(crate) const ROOT_ACCOUNT: &str = "000000000000";
+/// How long the last writes may take when a node stops.
+const STOP_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Where a node keeps what.
+pub(crate) struct DataDir<'a>(pub(crate) &'a Path);
+
+impl DataDir<'_> {
+    pub(crate) fn credentials(&self) -> PathBuf {
+        self.0.join("node-credentials")
+    }
+
+    /// There from `karri cluster init` until the first start has made the ranges.
+    pub(crate) fn bootstrap_mark(&self) -> PathBuf {
+        self.0.join("bootstrap")
+    }
+
+    fn addresses(&self) -> PathBuf {
+        self.0.join("addresses")
+    }
+
+    fn raft(&self) -> PathBuf {
+        self.0.join("raft")
+    }
+
+    fn metadata(&self) -> PathBuf {
+        self.0.join("metadata")
+    }
+
+    fn extents(&self) -> PathBuf {
+        self.0.join("extents")
+    }
+}
+
+/// Keeps a second process from opening the same folder; released when the process ends.
+fn lock(dir: &Path) -> Result<std::fs::File> {
+    let path = dir.join("lock");
+    let file = std::fs::File::create(&path).with_context(|| format!("open {}", path.display()))?;
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive)
+        .with_context(|| format!("another process uses {}", dir.display()))?;
+    Ok(file)
+}
+
+/// Runs a node until SIGTERM or SIGINT, then drains it.
+pub(crate) async fn serve(config: Config) -> Result<()> {
+    let shutdown = CancellationToken::new();
+    let on_signal = shutdown.clone();
+    tokio::spawn(async move {
+        wait_for_signal().await;
+        tracing::info!("stopping");
+        on_signal.cancel();
+    });
+    run(config, shutdown, |_| ()).await
+}
+
+/// Runs a node until `shutdown`; `ready` is told the S3 address when it is bound.
+pub(crate) async fn run(
+    config: Config,
+    shutdown: CancellationToken,
+    ready: impl FnOnce(std::net::SocketAddr),
+) -> Result<()> {
+    let dir = DataDir(&config.data_dir);
+    let Some(credentials) = Credentials::read(&dir.credentials()).context("read the node's credentials")? else {
+        bail!("{} is not a node's: run `karri cluster init` or `karri cluster join` first", config.data_dir.display());
+    };
+    let _lock = lock(&config.data_dir)?;
+    let root = RootCredentials::load(&config.data_dir)?;
+    let identity = credentials.identity();
+    let node = identity.node;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+    let rng: Arc<dyn Rng> = Arc::new(SystemRng);
+    let router = Router::new();
+    let addresses = AddressBook::new();
+    let transport: Arc<dyn Transport> =
+        TlsTransport::new(node, identity.clone(), addresses.clone(), router.clone())?;
+
+    let raft = RaftHost::open(HostConfig::new(node, dir.raft()), transport.clone(), &router).await?;
+    let meta_config = MetaConfig::new(node, dir.metadata());
+    let meta =
+        MetaNode::open(meta_config, raft.clone(), transport.clone(), &router, clock.clone(), rng.clone()).await?;
+    meta.register(ObjectService::EVALUATOR, ObjectService::evaluator());
+    meta.register(ObjectService::DIRECTORY, ObjectService::directory_evaluator());
+    let membership_config = MembershipConfig {
+        this: NodeInfo {
+            id: node,
+            zone: config.zone.clone(),
+            capacity_bytes: capacity(&config)?,
+            rpc_address: config.rpc.advertised(),
+            s3_address: config.s3.listen.to_string(),
+            joined: Timestamp(0),
+        },
+        replicas: config.cluster.replicas,
+        address_file: dir.addresses(),
+    };
+    let parts = MembershipParts {
+        meta: meta.clone(),
+        transport: transport.clone(),
+        addresses,
+        clock: clock.clone(),
+        rng: rng.clone(),
+    };
+    let membership = Membership::open(membership_config, &credentials, parts, &router)?;
+
+    let extents = config.data_dir.join(dir.extents());
+    let reserve_bytes = config.storage.reserve_bytes;
+    let store = tokio::task::spawn_blocking(move || ExtentStore::open(ExtentConfig { dir: extents, reserve_bytes }))
+        .await
+        .context("open the extents")??;
+    let layouts: Arc<dyn LayoutSource> = membership.clone();
+    let parts =
+        StorageParts { store, transport: transport.clone(), layouts, clock: clock.clone(), rng: rng.clone() };
+    let storage = StorageNode::new(parts, StorageConfig::default(), &router);
+    let service =
+        ObjectService::new(meta.client(), storage.client(), clock.clone(), rng.clone(), ServiceConfig::default());
+    let maintainer = Maintainer::new(meta.clone(), service.clone(), storage.client(), clock.clone());
+    let sources = Arc::new(StatusSources {
+        membership: membership.clone(),
+        meta: meta.clone(),
+        storage: storage.clone(),
+        raft: raft.clone(),
+        maintainer: maintainer.clone(),
+    });
+    StatusService::register(&router, sources.clone(), root.clone());
+
+    let rpc = RpcServer::bind(config.rpc.listen, &identity, router.clone())
+        .await
+        .with_context(|| format!("listen on {}", config.rpc.listen))?;
+    let background = CancellationToken::new();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(rpc.serve(background.clone()));
+    meta.start().await?;
+    bootstrap(&config, &dir, &meta, &membership).await?;
+    tasks.spawn(membership.clone().run(background.clone()));
+    tasks.spawn(storage.clone().run(Some(maintainer.verdicts()), background.clone()));
+    tasks.spawn(maintainer.run(background.clone()));
+
+    let authorizer = Arc::new(AccountAuthorizer::new(ROOT_ACCOUNT));
+    let s3 = Arc::new(S3::new(service, authorizer, S3Config { region: config.s3.region.clone() }));
+    let admin = Arc::new(Admin::new(sources));
+    let keys = Arc::new(RootKeys::new(&root));
+    let gateway = Gateway::bind(gateway_config(&config), keys, s3, admin, clock, rng)
+        .await
+        .with_context(|| format!("listen on {}", config.s3.listen))?;
+    let address = gateway.local_addr();
+    tracing::info!(%node, s3 = %address, rpc = %config.rpc.listen, "serving");
+    ready(address);
+    gateway.serve(shutdown).await;
+
+    background.cancel();
+    let stop = async {
+        while tasks.join_next().await.is_some() {}
+        meta.shutdown().await;
+        raft.shutdown().await;
+    };
+    if tokio::time::timeout(STOP_TIMEOUT, stop).await.is_err() {
+        tracing::warn!("background work did not end in time");
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// On the first start of a new cluster's first node: makes the ranges and the cluster's records.
+async fn bootstrap(config: &Config, dir: &DataDir<'_>, meta: &MetaNode, membership: &Membership) -> Result<()> {
+    let mark = dir.bootstrap_mark();
+    if !mark.exists() {
+        return Ok(());
+    }
+    meta.bootstrap(config.cluster.data_ranges).await.context("make the metadata ranges")?;
+    membership.initialise().await.context("make the cluster's records")?;
+    std::fs::remove_file(&mark).with_context(|| format!("remove {}", mark.display()))
+}
+
+fn gateway_config(config: &Config) -> GatewayConfig {
+    let mut gateway = GatewayConfig::new(config.s3.listen, config.s3.region.clone());
+    gateway.base_domains.clone_from(&config.s3.base_domains);
+    gateway.sigv2 = config.s3.sigv2;
+    gateway.tls = match (&config.s3.tls_certificate, &config.s3.tls_key) {
+        (Some(certificate), Some(key)) => Some(TlsFiles { certificate: certificate.clone(), key: key.clone() }),
+        _ => None,
+    };
+    gateway
+}
+
+/// The configured capacity, else the size of the data folder's file system.
+fn capacity(config: &Config) -> Result<u64> {
+    if let Some(capacity) = config.capacity_bytes {
+        return Ok(capacity);
+    }
+    let stat = rustix::fs::statvfs(&config.data_dir).context("ask for the size of the file system")?;
+    Ok(stat.f_blocks.saturating_mul(stat.f_frsize).max(1))
+}
+
+/// Waits for SIGTERM or SIGINT.
+pub(crate) async fn wait_for_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
