@@ -1,1 +1,0 @@
-//! Written later in this series.
