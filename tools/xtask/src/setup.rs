@@ -13,9 +13,9 @@ const ROCKSDB_VERSION: &str = "11.8.1";
 /// Programs that the build needs, each with the Debian package that has it.
 const BUILD_PROGRAMS: &[(&str, &str)] = &[("clang", "clang"), ("clang++", "clang"), ("mold", "mold")];
 /// Programs that the tests run, each with its Debian package.
-const CLIENT_PROGRAMS: &[(&str, &str)] = &[("rclone", "rclone"), ("s3cmd", "s3cmd")];
+const CLIENT_PROGRAMS: &[(&str, &str)] = &[("rclone", "rclone"), ("s3cmd", "s3cmd"), ("curl", "curl")];
 /// Packages for the clients' own Python environment.
-const CLIENT_PYTHON_PACKAGES: &[&str] = &["awscli==1.46.3", "boto3==1.44.5"];
+const CLIENT_PYTHON_PACKAGES: &[&str] = &["awscli==1.46.3", "boto3[crt]==1.44.5"];
 
 /// The checkout and the cache folder that every build of this machine shares.
 pub(crate) struct Workshop {
