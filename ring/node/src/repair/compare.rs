@@ -1,0 +1,171 @@
+//! Comparing partitions with the other owners.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::future::join_all;
+use karri_ring_types::{Digest, ExtentId, NodeId, PartitionId};
+use tokio_util::sync::CancellationToken;
+
+use super::{RepairRound, Repairer};
+use crate::counters::add;
+use crate::peers::CallError;
+use crate::wire::IDS_MAX;
+
+/// Extents that are pulled at once.
+const PULLS_MAX: usize = 4;
+/// Missing extents that are kept in mind; more are found again later.
+const MISSING_MAX: usize = 100_000;
+/// How often it is looked whether a peer has come back.
+const TICK: Duration = Duration::from_secs(1);
+
+type Listing = BTreeMap<ExtentId, Digest>;
+
+impl Repairer {
+    /// Compares whenever it is time, a peer comes back, or the layout changes.
+    pub(crate) async fn compare_until(&self, shutdown: CancellationToken) {
+        let mut alive: HashSet<NodeId> = HashSet::new();
+        let mut epoch = None;
+        let mut due = tokio::time::Instant::now();
+        while !shutdown.is_cancelled() {
+            let layout = self.shared.layouts.layout();
+            let now_alive: HashSet<NodeId> =
+                layout.nodes.iter().map(|node| node.id).filter(|&node| self.shared.layouts.alive(node)).collect();
+            let news = epoch != Some(layout.epoch) || now_alive.difference(&alive).next().is_some();
+            (alive, epoch) = (now_alive, Some(layout.epoch));
+            if news || tokio::time::Instant::now() >= due {
+                let Some(round) = shutdown.run_until_cancelled(self.round()).await else { break };
+                if round.pulled + round.deleted > 0 {
+                    tracing::info!(?round, "repair brought this node up to date");
+                }
+                // What is on its way, or was too much for one round, is looked at again soon.
+                let pause = if round.waiting > 0 { self.config.pull_after } else { self.config.interval };
+                due = tokio::time::Instant::now() + pause.min(self.config.interval);
+            }
+            let pause = TICK.min(self.config.interval).max(Duration::from_millis(1));
+            shutdown.run_until_cancelled(tokio::time::sleep(pause)).await;
+        }
+    }
+
+    /// Compares every partition that this node owns with everyone who may hold it.
+    pub(crate) async fn round(&self) -> RepairRound {
+        let mut by_peer: HashMap<NodeId, Vec<PartitionId>> = HashMap::new();
+        let history = self.shared.layouts.history();
+        for partition in self.shared.layouts.layout().partitions_of(self.local()) {
+            let peers: HashSet<NodeId> =
+                history.iter().flat_map(|layout| layout.owners(partition)).copied().collect();
+            for peer in peers.into_iter().filter(|&peer| peer != self.local()) {
+                by_peer.entry(peer).or_default().push(partition);
+            }
+        }
+        let rounds = join_all(by_peer.into_iter().map(|(peer, partitions)| self.compare_with(peer, partitions))).await;
+        let mut total = RepairRound::default();
+        for round in rounds {
+            total.pulled += round.pulled;
+            total.deleted += round.deleted;
+            total.waiting += round.waiting;
+            total.peers_silent += round.peers_silent;
+        }
+        if total.waiting == 0 && total.peers_silent == 0 {
+            self.missing_since.lock().clear();
+        }
+        total
+    }
+
+    async fn compare_with(&self, peer: NodeId, partitions: Vec<PartitionId>) -> RepairRound {
+        let mut round = RepairRound::default();
+        let summaries = match self.shared.peers.summaries(peer, partitions.clone()).await {
+            Ok(summaries) => summaries,
+            Err(error) => {
+                tracing::debug!(%peer, %error, "not compared");
+                return RepairRound { peers_silent: 1, ..round };
+            }
+        };
+        for (partition, theirs) in partitions.into_iter().zip(summaries) {
+            if theirs == self.holder.summary(partition) {
+                continue;
+            }
+            if let Err(error) = self.compare_partition(peer, partition, &mut round).await {
+                tracing::debug!(%peer, %partition, %error, "not compared");
+                round.peers_silent = 1;
+            }
+        }
+        round
+    }
+
+    async fn compare_partition(
+        &self,
+        peer: NodeId,
+        partition: PartitionId,
+        round: &mut RepairRound,
+    ) -> Result<(), CallError> {
+        let ours = self.listing(self.local(), partition).await?;
+        let theirs = self.listing(peer, partition).await?;
+        let only_ours: Vec<ExtentId> = ours.keys().filter(|id| !theirs.contains_key(id)).copied().collect();
+        for page in only_ours.chunks(IDS_MAX) {
+            let proven = self.shared.peers.tombstoned(peer, page.to_vec()).await?;
+            // Only what was asked about: an answer is no licence for more.
+            let proven: Vec<ExtentId> = proven.into_iter().filter(|id| page.contains(id)).collect();
+            if !proven.is_empty() {
+                self.shared.peers.delete(self.local(), &proven).await?;
+                add(&self.shared.counters.extents_deleted_by_proof, proven.len() as u64);
+                round.deleted += proven.len() as u64;
+            }
+        }
+        let mut missing = Vec::new();
+        for (id, root) in theirs {
+            match ours.get(&id) {
+                None => missing.push((id, root)),
+                Some(own) if *own != root => tracing::error!(%peer, extent = %id, "two roots of one extent"),
+                Some(_) => {}
+            }
+        }
+        self.pull_missing(peer, missing, round).await;
+        Ok(())
+    }
+
+    async fn pull_missing(&self, peer: NodeId, missing: Vec<(ExtentId, Digest)>, round: &mut RepairRound) {
+        let (ripe, waiting): (Vec<_>, Vec<_>) = missing.into_iter().partition(|(id, _)| self.is_ripe(*id));
+        round.waiting += waiting.len() as u64;
+        let pulls = futures::stream::iter(ripe).map(|(id, root)| async move { (id, self.pull(peer, id, root).await) });
+        let mut pulls = pulls.buffer_unordered(PULLS_MAX);
+        while let Some((id, outcome)) = pulls.next().await {
+            match outcome {
+                Ok(true) => {
+                    round.pulled += 1;
+                    self.missing_since.lock().remove(&id);
+                }
+                Ok(false) => {}
+                Err(error) => {
+                    round.waiting += 1;
+                    tracing::debug!(%peer, extent = %id, %error, "not pulled");
+                }
+            }
+        }
+    }
+
+    /// True when an extent has been missing for long enough not to be on its way from its writer.
+    fn is_ripe(&self, id: ExtentId) -> bool {
+        let now = self.shared.clock.monotonic();
+        let mut since = self.missing_since.lock();
+        if since.len() >= MISSING_MAX && !since.contains_key(&id) {
+            return true;
+        }
+        now.saturating_sub(*since.entry(id).or_insert(now)) >= self.config.pull_after
+    }
+
+    async fn listing(&self, node: NodeId, partition: PartitionId) -> Result<Listing, CallError> {
+        let mut listing = Listing::new();
+        loop {
+            let after = listing.last_key_value().map(|(id, _)| *id);
+            let page = self.shared.peers.list(node, partition, after, IDS_MAX).await?;
+            let more = page.len() == IDS_MAX;
+            let before = listing.len();
+            listing.extend(page);
+            if !more || listing.len() == before {
+                return Ok(listing);
+            }
+        }
+    }
+}

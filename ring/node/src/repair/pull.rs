@@ -1,0 +1,110 @@
+//! Copying a sealed extent from a peer.
+
+use bytes::Bytes;
+use karri_ring_extent::ExtentHeader;
+use karri_ring_types::{CHUNK_SIZE_BYTES, Digest, ExtentId, NodeId, RUN_SIZE_BYTES};
+
+use super::Repairer;
+use crate::counters::add;
+use crate::extent_ref::ExtentRef;
+use crate::holder::RunBytes;
+use crate::peers::CallError;
+use crate::read::{proven_digests, verified_chunks};
+use crate::wire::{Read, Refusal};
+
+impl Repairer {
+    /// Pulls an extent whose root is known; false when it was deleted here or is here by now.
+    pub(super) async fn pull(&self, peer: NodeId, id: ExtentId, root: Digest) -> Result<bool, CallError> {
+        let store = self.holder.store();
+        if store.is_tombstoned(id).await.map_err(Refusal::from)?
+            || store.header(id).await.map_err(Refusal::from)?.is_some()
+        {
+            return Ok(false);
+        }
+        let header = self.fetch_header(peer, id, root).await?;
+        let chunks_per_run = RUN_SIZE_BYTES / CHUNK_SIZE_BYTES;
+        let runs = header.chunk_digests.chunks(chunks_per_run);
+        let last = runs.len().saturating_sub(1);
+        for (index, digests) in runs.enumerate() {
+            let first = u32::try_from(index * chunks_per_run).unwrap_or(u32::MAX);
+            let seal = (index == last).then(|| header.clone());
+            self.pull_run(peer, id, (first, digests), &header, seal).await?;
+        }
+        add(&self.shared.counters.extents_pulled, 1);
+        add(&self.shared.counters.bytes_pulled, header.length_bytes);
+        Ok(true)
+    }
+
+    /// Makes one run good: what a writer had got through already is kept.
+    async fn pull_run(
+        &self,
+        peer: NodeId,
+        id: ExtentId,
+        (first, digests): (u32, &[Digest]),
+        header: &ExtentHeader,
+        seal: Option<ExtentHeader>,
+    ) -> Result<(), CallError> {
+        if self.all_good(id, first, digests).await? {
+            return match seal {
+                Some(header) => Ok(self.holder.seal(id, header).await?),
+                None => Ok(()),
+            };
+        }
+        let chunks = self.fetch_good(peer, id, first, digests).await?;
+        let run = RunBytes { first_chunk: first, bytes: Bytes::from(chunks.concat()) };
+        Ok(self.holder.write_run(id, header.owner.clone(), &run, seal).await?)
+    }
+
+    async fn all_good(&self, id: ExtentId, first: u32, digests: &[Digest]) -> Result<bool, CallError> {
+        for (index, &digest) in (first..).zip(digests) {
+            if !self.holder.store().verify_chunk(id, index, digest).await.map_err(Refusal::from)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The header with this root from `peer` or another holder.
+    pub(super) async fn fetch_header(&self, peer: NodeId, id: ExtentId, root: Digest) -> Result<ExtentHeader, CallError> {
+        let mut failure = CallError::Refused(Refusal::Failed(format!("no holder has the header of {id}")));
+        for node in self.sources(peer, id) {
+            match self.shared.peers.read(node, Read { extent: id, first: 0, count: 0, header: true }).await {
+                Ok(fetched) => {
+                    let Some(header) = fetched.header else { continue };
+                    let extent = ExtentRef { id, length_bytes: header.length_bytes, root };
+                    if proven_digests(&extent, Some(header.clone())).is_some() {
+                        return Ok(header);
+                    }
+                }
+                Err(error) => failure = error,
+            }
+        }
+        Err(failure)
+    }
+
+    /// Chunks with these digests from `peer` or another holder.
+    pub(super) async fn fetch_good(
+        &self,
+        peer: NodeId,
+        id: ExtentId,
+        first: u32,
+        digests: &[Digest],
+    ) -> Result<Vec<Bytes>, CallError> {
+        for node in self.sources(peer, id) {
+            if let Some(chunks) = verified_chunks(&self.shared.peers, node, id, first, digests).await {
+                return Ok(chunks);
+            }
+        }
+        Err(CallError::Refused(Refusal::Failed(format!("no holder has good chunks of {id} from {first}"))))
+    }
+
+    /// `peer`, then the other holders.
+    fn sources(&self, peer: NodeId, id: ExtentId) -> Vec<NodeId> {
+        let mut nodes = self.others(id);
+        nodes.retain(|&node| node != peer);
+        if peer != self.local() {
+            nodes.insert(0, peer);
+        }
+        nodes
+    }
+}

@@ -1,0 +1,107 @@
+//! Answers the methods 200..=299.
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use karri_ring_rpc::{Caller, Handler, Method, Request, Response};
+use serde::Serialize;
+use tokio::sync::mpsc;
+
+use crate::holder::{Fetched, Holder, RunBytes};
+use crate::wire::{
+    self, DELETE, IDS_MAX, Ids, LIST, List, ListReply, Nothing, READ, REPORT_BAD, ReadReply, Refusal, ReportBad,
+    SEAL, SUMMARIES, Seal, Summaries, SummariesReply, TOMBSTONED, USAGE, WRITE_RUN, WriteRun,
+};
+
+/// The server side of a node's extents.
+pub(crate) struct ExtentService {
+    holder: Holder,
+    reports: mpsc::Sender<ReportBad>,
+}
+
+impl ExtentService {
+    /// `reports` takes what others say of our copies; when it is full a report is dropped and will be made again.
+    pub(crate) fn new(holder: Holder, reports: mpsc::Sender<ReportBad>) -> Self {
+        Self { holder, reports }
+    }
+
+    async fn read(&self, request: &Request) -> Result<Response, String> {
+        let found = match self.holder.read(parse(request)?).await {
+            Ok(found) => found,
+            Err(refusal) => return answer::<ReadReply>(Err(refusal)),
+        };
+        let Fetched { header, chunks } = found;
+        let lengths = chunks.iter().map(|chunk| chunk.as_ref().map(|chunk| chunk.len() as u32)).collect();
+        let mut response = answer(Ok(ReadReply { header, chunks: lengths }))?;
+        response.body = join(chunks.into_iter().flatten().collect());
+        Ok(response)
+    }
+}
+
+#[async_trait]
+impl Handler for ExtentService {
+    async fn handle(&self, from: Caller, method: Method, request: Request) -> Result<Response, String> {
+        if from == Caller::Unauthenticated {
+            return Err("extents are for nodes of the cluster".to_owned());
+        }
+        match method {
+            WRITE_RUN => {
+                let ask: WriteRun = parse(&request)?;
+                let run = RunBytes { first_chunk: ask.first_chunk, bytes: request.body };
+                answer(self.holder.write_run(ask.extent, ask.owner, &run, ask.seal).await.map(|()| Nothing))
+            }
+            SEAL => {
+                let ask: Seal = parse(&request)?;
+                answer(self.holder.seal(ask.extent, ask.header).await.map(|()| Nothing))
+            }
+            READ => self.read(&request).await,
+            DELETE => {
+                let Ids(ids) = parse(&request)?;
+                answer(self.holder.delete(ids).await.map(|()| Nothing))
+            }
+            LIST => {
+                let ask: List = parse(&request)?;
+                let limit = (ask.limit as usize).min(IDS_MAX);
+                let page = self.holder.store().list(ask.partition, ask.after, limit).await;
+                answer(page.map(ListReply).map_err(Refusal::from))
+            }
+            SUMMARIES => {
+                let Summaries(partitions) = parse(&request)?;
+                let found = partitions.into_iter().map(|partition| self.holder.summary(partition)).collect();
+                answer(Ok(SummariesReply(found)))
+            }
+            REPORT_BAD => {
+                // Reports are hints: when there are too many, the next read of the bad copy makes this one again.
+                let _ = self.reports.try_send(parse(&request)?);
+                answer(Ok(Nothing))
+            }
+            USAGE => answer(Ok(self.holder.usage())),
+            TOMBSTONED => {
+                let Ids(mut ids) = parse(&request)?;
+                ids.truncate(IDS_MAX);
+                answer(self.holder.tombstoned(ids).await.map(Ids))
+            }
+            Method(other) => Err(format!("no extent method {other}")),
+        }
+    }
+}
+
+fn parse<T: serde::de::DeserializeOwned>(request: &Request) -> Result<T, String> {
+    wire::decode(&request.head).map_err(|error| error.to_string())
+}
+
+fn answer<T: Serialize>(outcome: Result<T, Refusal>) -> Result<Response, String> {
+    let head = wire::encode(&outcome).map_err(|error| error.to_string())?;
+    Ok(Response { head, body: Bytes::new() })
+}
+
+/// One buffer of all; a single chunk is not copied.
+fn join(mut chunks: Vec<Bytes>) -> Bytes {
+    if chunks.len() <= 1 {
+        return chunks.pop().unwrap_or_default();
+    }
+    let mut body = BytesMut::with_capacity(chunks.iter().map(Bytes::len).sum());
+    for chunk in chunks {
+        body.extend_from_slice(&chunk);
+    }
+    body.freeze()
+}

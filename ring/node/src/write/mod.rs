@@ -1,0 +1,238 @@
+//! Writing extents: a stream of bytes becomes runs, runs become extents, each durable on a write quorum.
+
+mod extent;
+mod placement;
+mod run;
+mod slot;
+mod tally;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::{Buf, Bytes, BytesMut};
+use karri_ring_extent::Owner;
+use karri_ring_types::{CHUNK_SIZE_BYTES, EXTENT_SIZE_BYTES_MAX, ExtentId, RUN_SIZE_BYTES};
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::task::JoinHandle;
+
+use self::run::RunData;
+use self::slot::{Feed, Slot};
+use crate::client::{MEMORY_PERMIT_BYTES, Shared};
+use crate::extent_ref::ExtentRef;
+
+/// Extents of one writer that are still being sealed while the next one is begun.
+const SEALING_EXTENTS_MAX: usize = 1;
+
+/// Why bytes could not be made durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WriteError {
+    /// No write quorum of nodes answers: try again later.
+    #[error("no write quorum of nodes answers")]
+    Unavailable,
+    /// The nodes' disks are full.
+    #[error("the disks are full")]
+    DiskFull,
+    /// The writer has failed or finished before.
+    #[error("the writer is closed")]
+    Closed,
+}
+
+type Sealing = JoinHandle<Result<Vec<ExtentRef>, WriteError>>;
+
+/// Writes a stream of bytes to new extents. Dropping it abandons them.
+pub struct ExtentWriter {
+    shared: Arc<Shared>,
+    owner: Owner,
+    begun: Arc<Mutex<Vec<ExtentId>>>,
+    /// The run that is being filled; a full one waits here until it is known whether it is the last.
+    run: BytesMut,
+    /// A full run that came as one piece.
+    whole: Option<Bytes>,
+    memory: Option<OwnedSemaphorePermit>,
+    expected_bytes: Option<u64>,
+    written_bytes: u64,
+    slot: Option<(mpsc::Sender<Feed>, Sealing)>,
+    /// Bytes that the open slot got.
+    slot_bytes: usize,
+    sealing: VecDeque<Sealing>,
+    sealed: Vec<ExtentRef>,
+    failed: Option<WriteError>,
+}
+
+impl ExtentWriter {
+    pub(crate) fn new(shared: Arc<Shared>, owner: Owner, expected_bytes: Option<u64>) -> Self {
+        Self {
+            shared,
+            owner,
+            begun: Arc::default(),
+            run: BytesMut::new(),
+            whole: None,
+            memory: None,
+            expected_bytes,
+            written_bytes: 0,
+            slot: None,
+            slot_bytes: 0,
+            sealing: VecDeque::new(),
+            sealed: Vec::new(),
+            failed: None,
+        }
+    }
+
+    /// Takes bytes; returns when there is room for more. They are durable after [`ExtentWriter::finish`].
+    ///
+    /// # Errors
+    /// When no quorum can be reached even on other nodes; the writer is of no more use then.
+    pub async fn write(&mut self, bytes: Bytes) -> Result<(), WriteError> {
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
+        let outcome = self.take(bytes).await;
+        self.failed = outcome.err();
+        outcome
+    }
+
+    /// Makes everything durable on a write quorum and returns the extents, in order.
+    ///
+    /// # Errors
+    /// As [`ExtentWriter::write`].
+    pub async fn finish(&mut self) -> Result<Vec<ExtentRef>, WriteError> {
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
+        let outcome = self.close().await;
+        self.failed = Some(outcome.as_ref().err().copied().unwrap_or(WriteError::Closed));
+        outcome
+    }
+
+    /// Gives up: nothing more is sent. What is on the nodes stays until its owner condemns it.
+    pub async fn abort(mut self) {
+        if let Some((_, sealing)) = self.slot.take() {
+            self.sealing.push_back(sealing);
+        }
+        for sealing in self.sealing.drain(..) {
+            sealing.abort();
+            // It ends by the abort; how does not matter.
+            let _ = sealing.await;
+        }
+    }
+
+    /// The extents begun so far: with those of failed attempts, which no metadata ever names.
+    pub fn extents_so_far(&self) -> Vec<ExtentId> {
+        self.begun.lock().clone()
+    }
+
+    async fn take(&mut self, mut bytes: Bytes) -> Result<(), WriteError> {
+        self.written_bytes += bytes.len() as u64;
+        while !bytes.is_empty() {
+            let room = self.run_capacity();
+            if self.filled() == room {
+                self.push(false).await?;
+                continue;
+            }
+            if self.filled() == 0 && bytes.len() >= room {
+                self.reserve(room).await?;
+                self.whole = Some(bytes.split_to(room));
+            } else {
+                let into_chunk = CHUNK_SIZE_BYTES - self.filled() % CHUNK_SIZE_BYTES;
+                if into_chunk == CHUNK_SIZE_BYTES && !self.reserve(CHUNK_SIZE_BYTES).await? {
+                    continue;
+                }
+                self.grow();
+                let part = into_chunk.min(bytes.len());
+                self.run.extend_from_slice(&bytes[..part]);
+                bytes.advance(part);
+            }
+            if self.slot_bytes + self.filled() == EXTENT_SIZE_BYTES_MAX as usize {
+                self.push(true).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn close(&mut self) -> Result<Vec<ExtentRef>, WriteError> {
+        if self.filled() > 0 {
+            self.push(true).await?;
+        } else if let Some((feed, sealing)) = self.slot.take() {
+            // A slot that has ended early says why when it is awaited.
+            let _ = feed.send(Feed::End).await;
+            self.sealing.push_back(sealing);
+        }
+        self.settle(0).await?;
+        Ok(std::mem::take(&mut self.sealed))
+    }
+
+    /// Most bytes of the present run.
+    fn run_capacity(&self) -> usize {
+        RUN_SIZE_BYTES.min(EXTENT_SIZE_BYTES_MAX as usize - self.slot_bytes)
+    }
+
+    fn filled(&self) -> usize {
+        self.whole.as_ref().map_or(self.run.len(), Bytes::len)
+    }
+
+    /// Room for what is known to come, at most a run.
+    fn grow(&mut self) {
+        if self.run.capacity() == 0 {
+            let expected = self.expected_bytes.map_or(u64::MAX, |all| all.saturating_sub(self.written_bytes) + 1);
+            let expected = usize::try_from(expected).unwrap_or(usize::MAX).max(CHUNK_SIZE_BYTES / 4);
+            self.run.reserve(expected.min(self.run_capacity()));
+        }
+    }
+
+    /// Takes memory for `bytes` more. Where there is none, what is there is sent first, so that nobody waits for memory
+    /// while holding some; false when the run was sent and must be begun anew.
+    async fn reserve(&mut self, bytes: usize) -> Result<bool, WriteError> {
+        let permits = u32::try_from(bytes / MEMORY_PERMIT_BYTES).map_err(|_| WriteError::Closed)?;
+        let permit = match self.shared.memory.clone().try_acquire_many_owned(permits) {
+            Ok(permit) => permit,
+            Err(_) if self.filled() > 0 => {
+                self.push(false).await?;
+                return Ok(false);
+            }
+            Err(_) => {
+                let memory = self.shared.memory.clone();
+                memory.acquire_many_owned(permits).await.map_err(|_| WriteError::Closed)?
+            }
+        };
+        match &mut self.memory {
+            Some(held) => held.merge(permit),
+            none => *none = Some(permit),
+        }
+        Ok(true)
+    }
+
+    /// Hands the run to the open slot, or to a new one; `last` closes it.
+    async fn push(&mut self, last: bool) -> Result<(), WriteError> {
+        let bytes = self.whole.take().unwrap_or_else(|| std::mem::take(&mut self.run).freeze());
+        self.slot_bytes += bytes.len();
+        let run = Arc::new(RunData::new(bytes, self.memory.take()));
+        if self.slot.is_none() {
+            self.settle(SEALING_EXTENTS_MAX).await?;
+            self.slot = Some(Slot::spawn(self.shared.clone(), self.owner.clone(), self.begun.clone()));
+        }
+        let Some((feed, _)) = &self.slot else { return Err(WriteError::Closed) };
+        let taken = feed.send(if last { Feed::Last(run) } else { Feed::Run(run) }).await.is_ok();
+        if last || !taken {
+            self.slot_bytes = 0;
+            self.sealing.extend(self.slot.take().map(|(_, sealing)| sealing));
+        }
+        if taken {
+            return Ok(());
+        }
+        // The slot ended before its last run: it has failed, and says why.
+        self.settle(0).await?;
+        Err(WriteError::Closed)
+    }
+
+    /// Waits until at most `open` extents are still being sealed.
+    async fn settle(&mut self, open: usize) -> Result<(), WriteError> {
+        while self.sealing.len() > open {
+            let Some(sealing) = self.sealing.front_mut() else { break };
+            let outcome = sealing.await.unwrap_or(Err(WriteError::Closed));
+            self.sealing.pop_front();
+            self.sealed.extend(outcome?);
+        }
+        Ok(())
+    }
+}
