@@ -72,10 +72,8 @@ fn main() -> Result<()> {
         Command::List(options) => (Work::List, options),
     };
     let variable = |name: &str| std::env::var(name).with_context(|| format!("{name} is not set"));
-    let credentials = Credentials {
-        access_key: variable("AWS_ACCESS_KEY_ID")?,
-        secret_key: variable("AWS_SECRET_ACCESS_KEY")?,
-    };
+    let credentials =
+        Credentials { access_key: variable("AWS_ACCESS_KEY_ID")?, secret_key: variable("AWS_SECRET_ACCESS_KEY")? };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let report = runtime.block_on(Load::new(work, options.clone(), credentials).run())?;
     if options.json {

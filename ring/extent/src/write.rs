@@ -159,9 +159,7 @@ impl ExtentStore {
 fn check_run(run: &Run) -> Result<(), ExtentError> {
     let full = |chunk: &bytes::Bytes| chunk.len() == CHUNK_SIZE_BYTES;
     let sound = match run.chunks.split_last() {
-        Some((last, others)) => {
-            others.iter().all(full) && !last.is_empty() && last.len() <= CHUNK_SIZE_BYTES
-        }
+        Some((last, others)) => others.iter().all(full) && !last.is_empty() && last.len() <= CHUNK_SIZE_BYTES,
         None => false,
     };
     let end = u64::from(run.first_chunk) + run.chunks.len() as u64;

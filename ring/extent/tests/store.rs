@@ -64,7 +64,10 @@ async fn what_was_acknowledged_is_there_after_a_crash() {
     let usage = store.usage();
     assert_eq!((usage.extents, usage.bytes), (2, (20 * CHUNK_SIZE_BYTES + 77 + 50_000) as u64));
     let scanned = store.scan(None, 10).await.unwrap();
-    assert_eq!(scanned.iter().map(|(id, row)| (id.0, row.is_ok())).collect::<Vec<_>>(), [(1, true), (2, true), (3, false)]);
+    assert_eq!(
+        scanned.iter().map(|(id, row)| (id.0, row.is_ok())).collect::<Vec<_>>(),
+        [(1, true), (2, true), (3, false)]
+    );
 }
 
 /// Copies the files as they are on the disk now.

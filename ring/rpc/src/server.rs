@@ -152,7 +152,8 @@ where
             }
         };
         let body_kib = u32::try_from(frame.body.len().div_ceil(1024)).expect("a body is bounded");
-        let (places, budget) = (places.clone().acquire_owned().await, budget.clone().acquire_many_owned(body_kib).await);
+        let (places, budget) =
+            (places.clone().acquire_owned().await, budget.clone().acquire_many_owned(body_kib).await);
         let (router, answers) = (router.clone(), answers.clone());
         tokio::spawn(async move {
             let answer = run(&router, caller, frame).await;

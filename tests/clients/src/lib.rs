@@ -52,7 +52,8 @@ impl Workbench {
 
     /// Writes a tree of files of many sizes and odd names; returns its path.
     pub fn tree(&self, name: &str) -> Result<PathBuf> {
-        let names = ["a.txt", "deep/er/b.bin", "deep/er/c", "spaces in it/d e.txt", "plus+sign/ü-ö.dat", "quote's/(x).txt"];
+        let names =
+            ["a.txt", "deep/er/b.bin", "deep/er/c", "spaces in it/d e.txt", "plus+sign/ü-ö.dat", "quote's/(x).txt"];
         let sizes = [0, 1, 1000, 40_000, 300_000, 6_000_000];
         for (seed, (file, size)) in (1u64..).zip(names.iter().zip(sizes)) {
             self.file(&format!("{name}/{file}"), seed, size)?;

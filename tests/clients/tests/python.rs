@@ -38,9 +38,17 @@ async fn everyday_aws(nodes: usize) -> Result<()> {
     };
     let head = api(2, "head-object", &["--key", "moved.bin", "--checksum-mode", "ENABLED"]).await?;
     ensure!(head.contains("\"ContentLength\": 22020096") && head.contains("Checksum"), "{head}");
-    let attributes = api(0, "get-object-attributes", &["--key", "moved.bin", "--object-attributes", "ETag", "ObjectSize", "ObjectParts"]).await?;
+    let attributes = api(
+        0,
+        "get-object-attributes",
+        &["--key", "moved.bin", "--object-attributes", "ETag", "ObjectSize", "ObjectParts"],
+    )
+    .await?;
     ensure!(attributes.contains("\"ObjectSize\": 22020096"), "{attributes}");
-    ensure!(api(1, "list-objects-v2", &["--prefix", "tree/", "--delimiter", "/"]).await?.contains("CommonPrefixes"), "v2");
+    ensure!(
+        api(1, "list-objects-v2", &["--prefix", "tree/", "--delimiter", "/"]).await?.contains("CommonPrefixes"),
+        "v2"
+    );
     ensure!(api(2, "get-bucket-location", &[]).await?.contains("LocationConstraint"), "location");
     ensure!(api(0, "get-bucket-acl", &[]).await?.contains("FULL_CONTROL"), "acl");
     api(1, "get-bucket-versioning", &[]).await?;

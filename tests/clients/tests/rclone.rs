@@ -31,7 +31,8 @@ async fn everyday(nodes: usize) -> Result<()> {
     rclone(&bench, 2, &["copy", "karri:rclone-bucket/tree", &bench.text_path("back")]).await?;
     same_tree(&tree, &bench.path("back"))?;
 
-    let range = rclone(&bench, 0, &["cat", "--offset", "10", "--count", "20", "karri:rclone-bucket/tree/deep/er/c"]).await;
+    let range =
+        rclone(&bench, 0, &["cat", "--offset", "10", "--count", "20", "karri:rclone-bucket/tree/deep/er/c"]).await;
     ensure!(range.is_ok(), "{range:?}");
     let modified = std::fs::metadata(tree.join("deep/er/b.bin"))?.modified()?;
     let back = std::fs::metadata(bench.path("back/deep/er/b.bin"))?.modified()?;

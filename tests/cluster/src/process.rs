@@ -59,8 +59,10 @@ impl Cluster {
     /// As [`Cluster::start`], with options.
     pub async fn start_with(count: usize, options: ClusterOptions) -> Result<Self> {
         let dir = TempDir::with_prefix("karri-cluster-").context("make a temporary folder")?;
-        let credentials =
-            Credentials { access_key: "KARRITESTROOT".to_owned(), secret_key: "test-secret-of-the-root-user".to_owned() };
+        let credentials = Credentials {
+            access_key: "KARRITESTROOT".to_owned(),
+            secret_key: "test-secret-of-the-root-user".to_owned(),
+        };
         let mut cluster = Self { dir, nodes: Vec::new(), options, credentials };
         for _ in 0..count {
             cluster.add().await?;

@@ -45,7 +45,10 @@ async fn listings_page_and_group() -> Result<()> {
     let grouped = s3.send("GET", "/lists", &[("list-type", "2"), ("delimiter", "/")], &[], "").await?.expect(200)?;
     let mut prefixes: Vec<String> = (0..7).map(|n| format!("folder-{n}/")).collect();
     prefixes.push("ünïcode/".to_owned());
-    ensure!(grouped.tags("Prefix").into_iter().filter(|p| !p.is_empty()).collect::<Vec<_>>() == prefixes, "{grouped:?}");
+    ensure!(
+        grouped.tags("Prefix").into_iter().filter(|p| !p.is_empty()).collect::<Vec<_>>() == prefixes,
+        "{grouped:?}"
+    );
     for key in &keys {
         s3.delete("lists", key).await?;
     }
@@ -54,6 +57,9 @@ async fn listings_page_and_group() -> Result<()> {
     ensure!(gone.status == 404, "a deleted bucket answers {}", gone.status);
     Ok(())
 }
+
+/// Names with values.
+type Pairs<'a> = &'a [(&'a str, &'a str)];
 
 /// Each bad request with the status and code that AWS answers.
 #[tokio::test(flavor = "multi_thread")]
@@ -64,7 +70,7 @@ async fn bad_input_gets_the_exact_error_and_leaves_nothing() -> Result<()> {
     let wrong_md5 = [("content-md5", "1B2M2Y8AsgTpgAmY7PhCfg==")];
     let bad_md5 = [("content-md5", "nonsense")];
     let wrong_crc = [("x-amz-checksum-crc32", "AAAAAA==")];
-    let cases: Vec<(&str, &str, &[(&str, &str)], &[(&str, &str)], u16, &str)> = vec![
+    let cases: Vec<(&str, &str, Pairs<'_>, Pairs<'_>, u16, &str)> = vec![
         ("PUT", "/strict/a", &[], &wrong_md5, 400, "BadDigest"),
         ("PUT", "/strict/a", &[], &bad_md5, 400, "InvalidDigest"),
         ("PUT", "/strict/a", &[], &wrong_crc, 400, "BadDigest"),
