@@ -1,13 +1,19 @@
 //! The assignment of partitions to nodes.
 //!
-//! Each node has a target number of copies in proportion to its capacity, bounded by one copy of each partition. Copies
-//! that may stay do; those of nodes above their target, or that share a zone while another zone is free, move.
+//! Each node has a target number of copies (see [`crate::targets`]). What may stay of the layout before does; missing
+//! copies go to nodes below their target; then copies move from nodes above to nodes below theirs along paths of least
+//! movement, and exchanges that spare movements are made: a minimum-cost flow by shortest paths and cycles.
 
 use std::collections::HashMap;
 
 use karri_ring_types::{NodeId, PARTITION_COUNT};
 
 use crate::layout::NodeSpec;
+use crate::steps::Steps;
+use crate::targets::{Shares, zone_bounds};
+
+/// Rounds of moves along one path; far more than any change needs.
+const ROUNDS_MAX: usize = 10_000;
 
 /// A well-mixed hash of two numbers (the finaliser of SplitMix64).
 pub(crate) fn mix(a: u64, b: u64) -> u64 {
@@ -20,28 +26,31 @@ pub(crate) fn mix(a: u64, b: u64) -> u64 {
 /// Owners of each partition, given those before.
 pub(crate) fn assign(before: &[Vec<NodeId>], nodes: &[NodeSpec], replicas: usize) -> Vec<Vec<NodeId>> {
     let usable: Vec<&NodeSpec> = nodes.iter().filter(|node| node.capacity_bytes > 0).collect();
-    let copies = replicas.min(usable.len());
-    let mut plan = Plan::new(&usable, copies);
-    for partition in 0..usize::from(PARTITION_COUNT) {
-        plan.keep(partition, before.get(partition).map_or(&[], Vec::as_slice));
-    }
+    let mut plan = Plan::new(&usable, replicas.min(usable.len()), before);
+    plan.keep();
     plan.fill();
     plan.settle();
-    plan.owners.into_iter().map(|owners| owners.into_iter().map(|index| usable[index].id).collect()).collect()
+    let ids = |(partition, mut owners): (u64, Vec<usize>)| {
+        // The order is that of a hash, so that every node is the primary of its share, and of the same ones later.
+        owners.sort_by_key(|&index| mix(partition, usable[index].id.0));
+        owners.into_iter().map(|index| usable[index].id).collect()
+    };
+    (0..).zip(plan.owners).map(ids).collect()
 }
 
 struct Plan {
     copies: usize,
-    ids: Vec<NodeId>,
     zones: Vec<usize>,
-    zone_sizes: Vec<usize>,
+    bounds: Vec<(usize, usize)>,
     targets: Vec<usize>,
     loads: Vec<usize>,
+    /// Owners in the layout before that are still nodes, by partition.
+    before: Vec<Vec<usize>>,
     owners: Vec<Vec<usize>>,
 }
 
 impl Plan {
-    fn new(nodes: &[&NodeSpec], copies: usize) -> Self {
+    fn new(nodes: &[&NodeSpec], copies: usize, before: &[Vec<NodeId>]) -> Self {
         let mut numbers: HashMap<&str, usize> = HashMap::new();
         let mut zones = Vec::new();
         for node in nodes {
@@ -52,155 +61,168 @@ impl Plan {
         for &zone in &zones {
             zone_sizes[zone] += 1;
         }
-        let capacities: Vec<u64> = nodes.iter().map(|node| node.capacity_bytes).collect();
-        Self {
-            copies,
-            ids: nodes.iter().map(|node| node.id).collect(),
-            targets: targets(&capacities, &zones, &zone_sizes, copies),
-            zones,
-            zone_sizes,
-            loads: vec![0; nodes.len()],
-            owners: vec![Vec::new(); usize::from(PARTITION_COUNT)],
-        }
-    }
-
-    /// Keeps what may stay of a partition's copies.
-    fn keep(&mut self, partition: usize, before: &[NodeId]) {
-        for node in before {
-            if let Some(index) = self.ids.iter().position(|id| id == node)
-                && self.owners[partition].len() < self.copies
-                && self.may_hold(partition, index)
-            {
-                self.put(partition, index);
+        let indexes: HashMap<NodeId, usize> = nodes.iter().enumerate().map(|(index, node)| (node.id, index)).collect();
+        let partitions = usize::from(PARTITION_COUNT);
+        let mut still: Vec<Vec<usize>> = vec![Vec::new(); partitions];
+        let mut held = vec![0; nodes.len()];
+        for (still, before) in still.iter_mut().zip(before) {
+            still.extend(before.iter().filter_map(|id| indexes.get(id).copied()));
+            for &index in still.iter() {
+                held[index] += 1;
             }
         }
+        let capacities: Vec<u64> = nodes.iter().map(|node| node.capacity_bytes).collect();
+        let bounds = zone_bounds(&zone_sizes, copies);
+        let shares = Shares { capacities: &capacities, zones: &zones, bounds: &bounds, copies, held: &held };
+        let targets = shares.targets();
+        let (loads, owners) = (vec![0; nodes.len()], vec![Vec::new(); partitions]);
+        Self { copies, zones, bounds, targets, loads, before: still, owners }
     }
 
-    /// A further copy goes to one of the zones that have the fewest of those with a node to spare.
-    fn may_hold(&self, partition: usize, index: usize) -> bool {
+    /// Copies of a partition that a zone holds.
+    fn zone_load(&self, partition: usize, zone: usize) -> usize {
+        self.owners[partition].iter().filter(|&&index| self.zones[index] == zone).count()
+    }
+
+    /// Whether one more copy can go to a node, with enough copies left for the zones that must have some.
+    fn may_add(&self, partition: usize, index: usize) -> bool {
+        let zone = self.zones[index];
         let owners = &self.owners[partition];
-        let held = |zone: usize| owners.iter().filter(|&&other| self.zones[other] == zone).count();
-        let spare = (0..self.zone_sizes.len()).filter(|&zone| held(zone) < self.zone_sizes[zone]);
-        let fewest = spare.map(held).min().unwrap_or(0);
-        !owners.contains(&index) && held(self.zones[index]) <= fewest
+        if owners.len() >= self.copies
+            || owners.contains(&index)
+            || self.zone_load(partition, zone) >= self.bounds[zone].1
+        {
+            return false;
+        }
+        let due = |other: usize| {
+            let load = self.zone_load(partition, other) + usize::from(other == zone);
+            self.bounds[other].0.saturating_sub(load)
+        };
+        (0..self.bounds.len()).map(due).sum::<usize>() < self.copies - owners.len()
     }
 
-    fn put(&mut self, partition: usize, index: usize) {
+    /// Whether the copy of a partition on `from` can move to `to`.
+    fn may_move(&self, partition: usize, from: usize, to: usize) -> bool {
+        let (old, new) = (self.zones[from], self.zones[to]);
+        !self.owners[partition].contains(&to)
+            && (old == new
+                || self.zone_load(partition, new) < self.bounds[new].1
+                    && self.zone_load(partition, old) > self.bounds[old].0)
+    }
+
+    fn add(&mut self, partition: usize, index: usize) {
         self.owners[partition].push(index);
         self.loads[index] += 1;
     }
 
-    /// The node furthest below its target that may take a copy.
-    fn candidate(&self, partition: usize) -> Option<usize> {
-        let room = |index: usize| self.targets[index] as i64 - self.loads[index] as i64;
-        let seed = partition as u64;
-        (0..self.ids.len())
-            .filter(|&index| self.may_hold(partition, index))
-            .max_by_key(|&index| (room(index), mix(seed, self.ids[index].0)))
-    }
-
-    fn fill(&mut self) {
-        for partition in 0..self.owners.len() {
-            while self.owners[partition].len() < self.copies {
-                match self.candidate(partition) {
-                    Some(index) => self.put(partition, index),
-                    None => break,
+    /// Keeps what may stay. Where not all may, the nodes with the most to give away lose.
+    fn keep(&mut self) {
+        let mut excess: Vec<i64> = self.targets.iter().map(|&target| -(target as i64)).collect();
+        for &index in self.before.iter().flatten() {
+            excess[index] += 1;
+        }
+        for partition in 0..self.before.len() {
+            let mut candidates = self.before[partition].clone();
+            candidates.sort_by_key(|&index| excess[index]);
+            for index in candidates {
+                if self.may_add(partition, index) {
+                    self.add(partition, index);
+                } else {
+                    excess[index] -= 1;
                 }
             }
         }
     }
 
-    /// Moves single copies from nodes above their target to nodes below, where zones permit.
+    /// Gives each partition its missing copies, to the nodes furthest below their targets.
+    fn fill(&mut self) {
+        for partition in 0..self.owners.len() {
+            while self.owners[partition].len() < self.copies {
+                let room = |index: usize| self.targets[index] as i64 - self.loads[index] as i64;
+                let candidates = (0..self.targets.len()).filter(|&index| self.may_add(partition, index));
+                let hash = |index: usize| mix(partition as u64, index as u64);
+                let Some(best) = candidates.max_by_key(|&index| (room(index), hash(index))) else { break };
+                self.add(partition, best);
+            }
+        }
+    }
+
+    /// Moves copies until every node is at its target and no exchange among nodes spares a movement.
     fn settle(&mut self) {
-        let mut moved = true;
-        while moved {
-            moved = false;
-            for partition in 0..self.owners.len() {
-                for place in 0..self.owners[partition].len() {
-                    let from = self.owners[partition][place];
-                    if self.loads[from] <= self.targets[from] {
-                        continue;
-                    }
-                    self.owners[partition].remove(place);
+        for _ in 0..ROUNDS_MAX {
+            let steps = self.steps();
+            let excess = |plan: &Self, index: usize| plan.loads[index] as i64 - plan.targets[index] as i64;
+            let path = steps.cheapest_path(
+                |index| excess(self, index) > 0, //
+                |index| excess(self, index) < 0,
+            );
+            if let Some(path) = path {
+                let (first, last) = (path[0], path[path.len() - 1]);
+                let times = excess(self, first).min(-excess(self, last));
+                if self.shift(&steps, &path, usize::try_from(times).unwrap_or(0)) > 0 {
+                    continue;
+                }
+            }
+            let Some(cycle) = steps.sparing_cycle() else { return };
+            if self.shift(&steps, &cycle, usize::MAX) == 0 {
+                return;
+            }
+        }
+    }
+
+    /// Moves copies along a path, at most `times`; returns how often it went.
+    fn shift(&mut self, steps: &Steps, path: &[usize], times: usize) -> usize {
+        let edges: Vec<(usize, usize, i32)> =
+            path.windows(2).filter_map(|pair| Some((pair[0], pair[1], steps.cost(pair[0], pair[1])?))).collect();
+        let choices: Vec<Vec<usize>> = edges
+            .iter()
+            .map(|&(from, to, cost)| {
+                let fits = |&partition: &usize| {
+                    self.owners[partition].contains(&from)
+                        && self.cost(partition, from, to) == cost
+                        && self.may_move(partition, from, to)
+                };
+                (0..self.owners.len()).filter(fits).collect()
+            })
+            .collect();
+        let times = choices.iter().map(Vec::len).min().unwrap_or(0).min(times);
+        for turn in 0..times {
+            for (&(from, to, _), choice) in edges.iter().zip(&choices) {
+                let partition = choice[turn];
+                // A partition that stands in two edges may have changed; the next round sees to what is left.
+                if self.may_move(partition, from, to)
+                    && let Some(place) = self.owners[partition].iter().position(|&index| index == from)
+                {
+                    self.owners[partition][place] = to;
                     self.loads[from] -= 1;
-                    let below = (0..self.ids.len())
-                        .find(|&index| self.loads[index] < self.targets[index] && self.may_hold(partition, index));
-                    moved |= below.is_some();
-                    let to = below.unwrap_or(from);
-                    self.owners[partition].insert(place, to);
                     self.loads[to] += 1;
                 }
             }
         }
+        times
     }
-}
 
-/// Most copies of one partition that each zone holds when they are spread as evenly as zones' sizes permit.
-fn zone_bounds(zone_sizes: &[usize], copies: usize) -> Vec<usize> {
-    let holds = |level: usize| zone_sizes.iter().map(|&size| size.min(level)).sum::<usize>();
-    let level = (1..=copies).find(|&level| holds(level) >= copies).unwrap_or(copies);
-    zone_sizes.iter().map(|&size| size.min(level)).collect()
-}
+    /// Movements that a step of one copy adds: -1 when it takes a copy back to where it was.
+    fn cost(&self, partition: usize, from: usize, to: usize) -> i32 {
+        let before = &self.before[partition];
+        i32::from(before.contains(&from)) - i32::from(before.contains(&to))
+    }
 
-/// Copies that each node should hold: its share by capacity, where no node holds more than one copy of each partition
-/// and no zone more than its bound.
-fn targets(capacities: &[u64], zones: &[usize], zone_sizes: &[usize], copies: usize) -> Vec<usize> {
-    let partitions = f64::from(PARTITION_COUNT);
-    let bounds = zone_bounds(zone_sizes, copies);
-    let total = partitions * copies as f64;
-    let mut share = vec![0.0; capacities.len()];
-    let mut open: Vec<bool> = vec![true; capacities.len()];
-    // Water-filling: what a bounded node or zone cannot take is shared by the rest.
-    for _ in 0..=capacities.len() {
-        let fixed: f64 = (0..share.len()).filter(|&i| !open[i]).map(|i| share[i]).sum();
-        let weight: f64 = (0..share.len()).filter(|&i| open[i]).map(|i| capacities[i] as f64).sum();
-        if weight <= 0.0 {
-            break;
-        }
-        for index in (0..share.len()).filter(|&i| open[i]).collect::<Vec<_>>() {
-            share[index] = (total - fixed) * capacities[index] as f64 / weight;
-        }
-        let mut bounded = false;
-        for index in 0..share.len() {
-            if open[index] && share[index] > partitions {
-                share[index] = partitions;
-                open[index] = false;
-                bounded = true;
-            }
-        }
-        for (zone, &zone_bound) in bounds.iter().enumerate() {
-            let members: Vec<usize> = (0..share.len()).filter(|&i| zones[i] == zone).collect();
-            let held: f64 = members.iter().map(|&i| share[i]).sum();
-            let bound = partitions * zone_bound as f64;
-            if held > bound * (1.0 + 1e-9) && members.iter().any(|&i| open[i]) {
-                for &index in &members {
-                    share[index] *= bound / held;
-                    open[index] = false;
+    /// For each pair of nodes the cost of the cheapest move of a copy from one to the other.
+    fn steps(&self) -> Steps {
+        let count = self.targets.len();
+        let mut costs: Vec<Option<i32>> = vec![None; count * count];
+        for (partition, owners) in self.owners.iter().enumerate() {
+            for &from in owners {
+                for to in 0..count {
+                    let cost = self.cost(partition, from, to);
+                    let slot = &mut costs[from * count + to];
+                    if slot.is_none_or(|known| cost < known) && self.may_move(partition, from, to) {
+                        *slot = Some(cost);
+                    }
                 }
-                bounded = true;
             }
         }
-        if !bounded {
-            break;
-        }
+        Steps { count, costs }
     }
-    round(&share, total)
-}
-
-/// Whole numbers near the shares with the same sum (largest remainders).
-fn round(share: &[f64], total: f64) -> Vec<usize> {
-    let mut whole: Vec<usize> = share.iter().map(|value| value.floor() as usize).collect();
-    let mut rest = (total.round() as usize).saturating_sub(whole.iter().sum());
-    let mut order: Vec<usize> = (0..share.len()).collect();
-    order.sort_by(|&a, &b| share[b].fract().total_cmp(&share[a].fract()).then(a.cmp(&b)));
-    for &index in order.iter().cycle().take(share.len() * 2) {
-        if rest == 0 {
-            break;
-        }
-        if whole[index] < usize::from(PARTITION_COUNT) {
-            whole[index] += 1;
-            rest -= 1;
-        }
-    }
-    whole
 }

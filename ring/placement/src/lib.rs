@@ -16,5 +16,7 @@
 
 mod assign;
 mod layout;
+mod steps;
+mod targets;
 
 pub use layout::{Layout, NodeSpec, PlacementError};

@@ -65,6 +65,26 @@ proptest! {
     }
 
     #[test]
+    fn a_node_in_a_zone_among_others_takes_its_share_and_little_else_moves(zones in 3..6u64, each in 1..5u64) {
+        let node = |id| NodeSpec { id: NodeId(id), zone: format!("zone-{}", id % zones), capacity_bytes: 1 << 40 };
+        let before = Layout::empty(3).next((0..zones * each).map(node).collect(), 3).unwrap();
+        let after = before.next((0..=zones * each).map(node).collect(), 3).unwrap();
+        let (old, new) = (loads(&before), loads(&after));
+        let gained: u32 = new.iter().map(|(id, load)| load.saturating_sub(*old.get(id).unwrap_or(&0))).sum();
+        let moved = Layout::movement(&before, &after);
+        prop_assert!(f64::from(moved) <= 1.1 * f64::from(gained), "{} moved, {} were gained", moved, gained);
+    }
+
+    #[test]
+    fn what_was_before_does_not_skew_what_follows(first in nodes(), second in nodes(), replicas in 1..=4u8) {
+        let fresh = loads(&Layout::empty(replicas).next(second.clone(), replicas).unwrap());
+        let grown = Layout::empty(replicas).next(first, replicas).unwrap().next(second, replicas).unwrap();
+        for (node, load) in loads(&grown) {
+            prop_assert!(load.abs_diff(fresh[&node]) <= 4, "node {} has {} instead of {}", node, load, fresh[&node]);
+        }
+    }
+
+    #[test]
     fn a_removed_node_moves_only_its_own_copies(count in 5..12u64) {
         let node = |id| NodeSpec { id: NodeId(id), zone: format!("zone-{id}"), capacity_bytes: 1 << 40 };
         let before = Layout::empty(3).next((1..=count).map(node).collect(), 3).unwrap();
@@ -77,11 +97,8 @@ proptest! {
 
 #[test]
 fn capacity_is_the_weight() {
-    let node = |id, terabytes: u64| NodeSpec {
-        id: NodeId(id),
-        zone: format!("zone-{id}"),
-        capacity_bytes: terabytes << 40,
-    };
+    let node =
+        |id, terabytes: u64| NodeSpec { id: NodeId(id), zone: format!("zone-{id}"), capacity_bytes: terabytes << 40 };
     let layout = Layout::empty(2).next(vec![node(1, 1), node(2, 1), node(3, 2)], 2).unwrap();
     let loads = loads(&layout);
     assert_eq!(loads[&NodeId(3)], u32::from(PARTITION_COUNT));
