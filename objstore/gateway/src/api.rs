@@ -1,0 +1,189 @@
+//! What the gateway hands to a service, and what it needs from outside.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use http::{HeaderMap, Method, Uri};
+use karri_ring_types::RequestId;
+
+use crate::body::RequestBody;
+use crate::response::ResponseBody;
+
+/// A request whose signature was verified. Its body is verified while it is read.
+pub struct ApiRequest {
+    /// Also in `x-amz-request-id` and on log lines.
+    pub request_id: RequestId,
+    /// Opaque name of this host, in `x-amz-id-2` and error bodies.
+    pub host_id: Arc<str>,
+    /// HTTP method.
+    pub method: Method,
+    /// Bucket of the path or of the host name, decoded.
+    pub bucket: Option<String>,
+    /// Object key, decoded once from the bytes that were signed, and otherwise as it came.
+    pub key: Option<String>,
+    /// Query parameters, decoded, in order, without those of the signature itself.
+    pub query: Vec<(String, String)>,
+    /// Headers; `aws-chunked` is already taken out of `Content-Encoding`.
+    pub headers: HeaderMap,
+    /// Who asks.
+    pub caller: Caller,
+    /// How the request was signed.
+    pub auth: AuthKind,
+    /// The body. Reading from it sends `100 Continue` to a client that waits for it.
+    pub body: RequestBody,
+    /// Path of bucket and key for error bodies, decoded.
+    pub resource: String,
+    /// Address of the peer of this connection.
+    pub remote: IpAddr,
+    /// Whether the request came over TLS.
+    pub secure: bool,
+    /// Path and query as they came. The query may hold a signature: not for logs.
+    pub uri: Uri,
+    /// Host name as the client sent it, with port.
+    pub host: String,
+}
+
+impl ApiRequest {
+    /// Path as it came, encoded.
+    pub fn raw_path(&self) -> &str {
+        self.uri.path()
+    }
+}
+
+impl fmt::Debug for ApiRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ApiRequest({} {} {})", self.request_id, self.method, self.resource)
+    }
+}
+
+/// Who made a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Caller {
+    /// The owner of the access key that signed.
+    Principal(Principal),
+    /// Nobody signed.
+    Anonymous,
+}
+
+impl Caller {
+    /// The principal, unless nobody signed.
+    pub fn principal(&self) -> Option<&Principal> {
+        match self {
+            Self::Principal(principal) => Some(principal),
+            Self::Anonymous => None,
+        }
+    }
+}
+
+/// The owner of an access key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Principal {
+    /// Twelve digits.
+    pub account_id: String,
+    /// Canonical user id, as in `<Owner><ID>`.
+    pub user_id: String,
+    /// Amazon resource name.
+    pub arn: String,
+    /// Name for people, as in `<Owner><DisplayName>`.
+    pub display_name: String,
+}
+
+/// How a request was signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AuthKind {
+    /// Not at all.
+    Anonymous,
+    /// Signature Version 4 in the `Authorization` header.
+    HeaderV4,
+    /// Signature Version 4 in the query.
+    PresignedV4,
+    /// Signature Version 2 in the `Authorization` header.
+    HeaderV2,
+    /// Signature Version 2 in the query.
+    PresignedV2,
+}
+
+/// A secret text; it cannot be printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Arc<str>);
+
+impl Secret {
+    /// Wraps a secret.
+    pub fn new(text: impl Into<Arc<str>>) -> Self {
+        Self(text.into())
+    }
+
+    /// The secret itself, to compute with.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self::new(text)
+    }
+}
+
+impl From<&str> for Secret {
+    fn from(text: &str) -> Self {
+        Self::new(text)
+    }
+}
+
+/// What belongs to an access key.
+#[derive(Clone, Debug)]
+pub struct Credential {
+    /// The key that signatures are made with.
+    pub secret_key: Secret,
+    /// The owner.
+    pub principal: Principal,
+    /// For a temporary key: the token that must come with it.
+    pub session_token: Option<Secret>,
+}
+
+impl Credential {
+    /// A permanent key.
+    pub fn new(secret_key: impl Into<Secret>, principal: Principal) -> Self {
+        Self { secret_key: secret_key.into(), principal, session_token: None }
+    }
+}
+
+/// Finds access keys.
+#[async_trait]
+pub trait Credentials: Send + Sync + 'static {
+    /// The credential of `access_key`, if there is one and it is active.
+    async fn lookup(&self, access_key: &str) -> Option<Credential>;
+}
+
+/// A service behind the gateway.
+#[async_trait]
+pub trait Backend: Send + Sync + 'static {
+    /// Answers one request. It decides whether the caller may before it reads from the body.
+    async fn call(&self, request: ApiRequest) -> ApiResponse;
+}
+
+/// An answer. The gateway adds request id, host id and length.
+pub type ApiResponse = http::Response<ResponseBody>;
+
+/// Put into a response's extensions by a backend: the operation that was served, for metrics and the access log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct OperationName(pub &'static str);
+
+/// The pages below `/-/`.
+pub trait AdminPages: Send + Sync + 'static {
+    /// Whether the process works at all.
+    fn live(&self) -> bool;
+    /// Whether requests can be served now.
+    fn ready(&self) -> bool;
+    /// Metrics in the Prometheus text format, beside the gateway's own.
+    fn metrics(&self) -> String;
+}

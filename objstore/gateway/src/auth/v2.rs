@@ -1,0 +1,189 @@
+//! Signature Version 2, for old clients: HMAC-SHA1 over a few lines of the request. It binds neither the body nor
+//! the host, so it is off unless the configuration asks for it.
+//!
+//! <https://docs.aws.amazon.com/AmazonS3/latest/userguide/RESTAuthentication.html>
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, KeyInit, Mac};
+use http::header::{CONTENT_TYPE, DATE, HeaderMap};
+use sha1::Sha1;
+use subtle::ConstantTimeEq;
+
+use crate::api::Credential;
+use crate::auth::Head;
+use crate::auth::claim::{missing_date, single};
+use crate::auth::time::{format_extended, parse_basic, parse_http};
+use crate::auth::v4::{check_skew, signature_mismatch};
+use crate::error::ApiError;
+
+/// Query parameters that are part of the signed resource, in order.
+const SIGNED_PARAMETERS: [&str; 34] = [
+    "accelerate",
+    "acl",
+    "analytics",
+    "cors",
+    "delete",
+    "encryption",
+    "inventory",
+    "lifecycle",
+    "location",
+    "logging",
+    "metrics",
+    "notification",
+    "object-lock",
+    "partNumber",
+    "policy",
+    "policyStatus",
+    "publicAccessBlock",
+    "replication",
+    "requestPayment",
+    "response-cache-control",
+    "response-content-disposition",
+    "response-content-encoding",
+    "response-content-language",
+    "response-content-type",
+    "response-expires",
+    "restore",
+    "tagging",
+    "torrent",
+    "uploadId",
+    "uploads",
+    "versionId",
+    "versioning",
+    "versions",
+    "website",
+];
+
+/// What a request claims.
+#[derive(Debug)]
+pub(crate) struct Claim<'a> {
+    pub(crate) access_key: &'a str,
+    signature: &'a str,
+    /// Seconds since 1970, as text, for presigned requests.
+    expires: Option<&'a str>,
+}
+
+impl Claim<'_> {
+    pub(crate) fn presigned(&self) -> bool {
+        self.expires.is_some()
+    }
+}
+
+/// Reads `Authorization: AWS <access key>:<signature>`.
+pub(crate) fn from_header(authorization: &str) -> Result<Claim<'_>, ApiError> {
+    let rest = authorization.strip_prefix("AWS ").unwrap_or_default().trim();
+    match rest.rsplit_once(':') {
+        Some((access_key, signature)) if !access_key.is_empty() => Ok(Claim { access_key, signature, expires: None }),
+        _ => {
+            let message = "AWS authorization header is invalid.  Expected AwsAccessKeyId:signature";
+            Err(ApiError::new("InvalidArgument", 400, message).with("ArgumentName", "Authorization"))
+        }
+    }
+}
+
+/// Reads the parameters of a presigned request.
+pub(crate) fn from_query<'a>(head: &Head<'a>) -> Result<Claim<'a>, ApiError> {
+    let once = |name: &str| {
+        let mut values = head.target.query.iter().filter(|(key, _)| key == name).map(|(_, value)| value.as_str());
+        values.next().filter(|_| values.next().is_none())
+    };
+    match (once("AWSAccessKeyId"), once("Signature"), once("Expires")) {
+        (Some(access_key), Some(signature), Some(expires)) => {
+            Ok(Claim { access_key, signature, expires: Some(expires) })
+        }
+        _ => Err(ApiError::access_denied(
+            "Query-string authentication requires the Signature, Expires and AWSAccessKeyId parameters",
+        )),
+    }
+}
+
+/// Time: signed lately, or presigned and not yet over.
+pub(crate) fn check_time(claim: &Claim<'_>, headers: &HeaderMap, now: u64) -> Result<(), ApiError> {
+    if let Some(expires) = claim.expires {
+        let invalid = || ApiError::access_denied(format!("Invalid date (should be seconds since epoch): {expires}"));
+        let end: u64 = expires.parse().map_err(|_| invalid())?;
+        if now > end {
+            return Err(ApiError::access_denied("Request has expired")
+                .with("Expires", format_extended(end))
+                .with("ServerTime", format_extended(now)));
+        }
+        return Ok(());
+    }
+    let text = match single(headers, "x-amz-date")? {
+        Some(text) => text,
+        None => single(headers, DATE.as_str())?.ok_or_else(missing_date)?,
+    };
+    let signed_at = parse_http(text).or_else(|| parse_basic(text)).ok_or_else(missing_date)?;
+    check_skew(text, signed_at, now)
+}
+
+/// Compares the signature with ours.
+pub(crate) fn verify(claim: &Claim<'_>, head: &Head<'_>, credential: &Credential) -> Result<(), ApiError> {
+    let text = string_to_sign(claim, head);
+    let key = credential.secret_key.reveal().as_bytes();
+    let mut mac = <Hmac<Sha1> as KeyInit>::new_from_slice(key).expect("HMAC takes keys of any length");
+    mac.update(text.as_bytes());
+    let expected = STANDARD.encode(mac.finalize().into_bytes());
+    if bool::from(expected.as_bytes().ct_eq(claim.signature.as_bytes())) {
+        return Ok(());
+    }
+    Err(signature_mismatch(claim.access_key, &text, claim.signature))
+}
+
+fn string_to_sign(claim: &Claim<'_>, head: &Head<'_>) -> String {
+    let value = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let mut text = String::with_capacity(512);
+    text.push_str(head.method.as_str());
+    text.push('\n');
+    text.push_str(value("content-md5"));
+    text.push('\n');
+    text.push_str(value(CONTENT_TYPE.as_str()));
+    text.push('\n');
+    match claim.expires {
+        Some(expires) => text.push_str(expires),
+        None if head.headers.contains_key("x-amz-date") => {}
+        None => text.push_str(value(DATE.as_str())),
+    }
+    text.push('\n');
+    push_amz_headers(&mut text, head.headers);
+    push_resource(&mut text, head);
+    text
+}
+
+fn push_amz_headers(text: &mut String, headers: &HeaderMap) {
+    let mut names: Vec<&str> =
+        headers.keys().map(|name| name.as_str()).filter(|name| name.starts_with("x-amz-")).collect();
+    names.sort_unstable();
+    for name in names {
+        text.push_str(name);
+        text.push(':');
+        for (index, value) in headers.get_all(name).iter().enumerate() {
+            if index > 0 {
+                text.push(',');
+            }
+            text.push_str(String::from_utf8_lossy(value.as_bytes()).trim());
+        }
+        text.push('\n');
+    }
+}
+
+fn push_resource(text: &mut String, head: &Head<'_>) {
+    if let (true, Some(bucket)) = (head.target.virtual_host, &head.target.bucket) {
+        text.push('/');
+        text.push_str(bucket);
+    }
+    text.push_str(head.target.uri.path());
+    let mut separator = '?';
+    for name in SIGNED_PARAMETERS {
+        for (_, value) in head.target.query.iter().filter(|(key, _)| key == name) {
+            text.push(separator);
+            text.push_str(name);
+            if !value.is_empty() {
+                text.push('=');
+                text.push_str(value);
+            }
+            separator = '&';
+        }
+    }
+}

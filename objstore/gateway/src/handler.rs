@@ -1,0 +1,267 @@
+//! The way of one request: limits, target, signature, backend, answer.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HeaderValue, SERVER, TRANSFER_ENCODING};
+use http::request::Parts;
+use http::{Method, Request, Response, Version};
+use http_body::Body;
+use hyper::body::Incoming;
+use karri_ring_types::{Clock, RequestId, Rng};
+use sha2::{Digest, Sha256};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
+
+use crate::activity::Activity;
+use crate::admin;
+use crate::api::{AdminPages, ApiRequest, ApiResponse, Backend, Credentials, OperationName};
+use crate::auth::{Authenticator, Head, Scheme, payload, strip_parameters};
+use crate::body::{Linger, Pace, RequestBody, Source};
+use crate::config::GatewayConfig;
+use crate::error::{ApiError, ErrorCode, ErrorContext};
+use crate::flight::{Flight, FlightBody};
+use crate::metrics::Metrics;
+use crate::response::ResponseBody;
+use crate::target::Target;
+
+/// The bucket name that no bucket can have: the pages of the gateway are below it.
+const ADMIN_BUCKET: &str = "-";
+const REQUEST_ID: &str = "x-amz-request-id";
+const HOST_ID: &str = "x-amz-id-2";
+
+/// What all connections share.
+pub(crate) struct Shared {
+    pub(crate) config: GatewayConfig,
+    pub(crate) metrics: Arc<Metrics>,
+    credentials: Arc<dyn Credentials>,
+    backend: Arc<dyn Backend>,
+    services: BTreeMap<&'static str, Arc<dyn Backend>>,
+    admin: Arc<dyn AdminPages>,
+    clock: Arc<dyn Clock>,
+    rng: Arc<dyn Rng>,
+    authenticator: Authenticator,
+    requests: Arc<Semaphore>,
+    host_id: Arc<str>,
+    host_id_header: HeaderValue,
+}
+
+/// A connection, as its requests see it.
+pub(crate) struct Peer {
+    pub(crate) remote: IpAddr,
+    pub(crate) secure: bool,
+    pub(crate) activity: Arc<Activity>,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        config: GatewayConfig,
+        credentials: Arc<dyn Credentials>,
+        backend: Arc<dyn Backend>,
+        admin: Arc<dyn AdminPages>,
+        clock: Arc<dyn Clock>,
+        rng: Arc<dyn Rng>,
+    ) -> Self {
+        let mut name = [0; 48];
+        rng.fill(&mut name);
+        let host_id = STANDARD.encode(name);
+        Self {
+            authenticator: Authenticator::new(config.region.clone(), config.sigv2),
+            requests: Arc::new(Semaphore::new(config.limits.concurrent_requests_max.min(Semaphore::MAX_PERMITS))),
+            metrics: Arc::new(Metrics::new()),
+            host_id_header: HeaderValue::from_str(&host_id).expect("base64 is ASCII"),
+            host_id: host_id.into(),
+            services: BTreeMap::new(),
+            config,
+            credentials,
+            backend,
+            admin,
+            clock,
+            rng,
+        }
+    }
+
+    pub(crate) fn add_service(&mut self, name: &'static str, backend: Arc<dyn Backend>) {
+        self.services.insert(name, backend);
+    }
+
+    /// Answers one request.
+    pub(crate) async fn serve(
+        self: Arc<Self>,
+        peer: Arc<Peer>,
+        request: Request<Incoming>,
+    ) -> Result<Response<FlightBody>, Infallible> {
+        let (head, incoming) = request.into_parts();
+        let id = RequestId::generate(self.clock.as_ref(), self.rng.as_ref());
+        let (clock, metrics, activity) = (self.clock.clone(), self.metrics.clone(), peer.activity.clone());
+        let mut flight = Flight::new(id, &head, peer.remote, clock, metrics, activity);
+        let deadline = Instant::now() + self.config.limits.request_time_max();
+        let body = self.open_body(&head, incoming, &flight);
+        let head_only = head.method == Method::HEAD;
+        // RFC 9112 6.1: a length beside a transfer coding may be an attempt to smuggle a request behind this one.
+        let last = head.version == Version::HTTP_11 && head.headers.contains_key(TRANSFER_ENCODING);
+        let mut context = self.context(&head, id);
+        let answered = timeout_at(deadline, self.answer(head, body, &peer, &mut flight, &mut context)).await;
+        let mut response = match answered {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => error.response(&context),
+            Err(_) => ApiError::from(crate::body::BodyError::TimedOut).response(&context),
+        };
+        self.finish(&mut response, id, head_only, last);
+        flight.status = response.status().as_u16();
+        flight.error = response.extensions_mut().remove::<ErrorCode>().map(|code| code.0);
+        if let Some(OperationName(name)) = response.extensions_mut().remove() {
+            flight.operation = name;
+        }
+        Ok(response.map(|body| FlightBody::new(body, deadline, flight)))
+    }
+
+    fn open_body(&self, head: &Parts, incoming: Incoming, flight: &Flight) -> RequestBody {
+        let limits = &self.config.limits;
+        let length = incoming.size_hint().exact();
+        let awaits_continue = head.version == Version::HTTP_11
+            && head.headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+        let linger = (head.version < Version::HTTP_2)
+            .then_some(Linger { bytes_max: limits.linger_bytes_max, awaits_continue });
+        let pace = Pace::new(limits.body_idle_timeout(), limits.body_progress_bytes_min);
+        RequestBody::new(Source::network(incoming, pace, flight.received.clone(), linger), length)
+    }
+
+    fn context(&self, head: &Parts, request_id: RequestId) -> ErrorContext {
+        ErrorContext {
+            request_id,
+            host_id: self.host_id.clone(),
+            method: head.method.clone(),
+            resource: String::new(),
+            bucket: None,
+            key: None,
+            region: self.config.region.clone(),
+        }
+    }
+
+    async fn answer(
+        &self,
+        mut head: Parts,
+        body: RequestBody,
+        peer: &Peer,
+        flight: &mut Flight,
+        context: &mut ErrorContext,
+    ) -> Result<ApiResponse, ApiError> {
+        context.resource = head.uri.path().to_owned();
+        self.check_size(&head)?;
+        let mut target = Target::parse(&head.uri, head.version, &head.headers, &self.config.base_domains)?;
+        if !target.virtual_host && target.bucket.as_deref() == Some(ADMIN_BUCKET) {
+            flight.operation = "Admin";
+            return admin::answer(target.key.as_deref(), &head.method, self.admin.as_ref(), &self.metrics);
+        }
+        let Ok(permit) = self.requests.clone().try_acquire_owned() else {
+            self.metrics.overloaded.inc();
+            return Err(ApiError::slow_down());
+        };
+        flight.permit = Some(permit);
+        context.resource = target.resource();
+        let signed = Head { method: &head.method, target: &target, headers: &head.headers };
+        let scheme = self.authenticator.scheme(&signed)?;
+        let backend = self.backend_of(&scheme)?;
+        let now = self.clock.now().as_secs();
+        let (body, hash) = self.hash_unnamed(&scheme, body).await?;
+        let authenticator = &self.authenticator;
+        let verified =
+            authenticator.verify(&scheme, &signed, self.credentials.as_ref(), now, hash.as_deref()).await?;
+        flight.access_key = access_key(&scheme).map(str::to_owned);
+        let payload = verified.payload.or_framed(&head.headers)?;
+        context.bucket.clone_from(&target.bucket);
+        context.key.clone_from(&target.key);
+        target.check()?;
+        let body = payload::prepare(body, payload, verified.seed, &head.headers, head.version)?;
+        payload::strip_chunked_encoding(&mut head.headers);
+        strip_parameters(&mut target.query, verified.kind);
+        let request = ApiRequest {
+            request_id: context.request_id,
+            host_id: self.host_id.clone(),
+            method: head.method,
+            bucket: target.bucket,
+            key: target.key,
+            query: target.query,
+            headers: head.headers,
+            caller: verified.caller,
+            auth: verified.kind,
+            body,
+            resource: context.resource.clone(),
+            remote: peer.remote,
+            secure: peer.secure,
+            uri: target.uri,
+            host: target.host,
+        };
+        Ok(backend.call(request).await)
+    }
+
+    fn check_size(&self, head: &Parts) -> Result<(), ApiError> {
+        let limits = &self.config.limits;
+        if head.uri.path().len() + head.uri.query().map_or(0, str::len) > limits.uri_bytes_max {
+            return Err(ApiError::invalid_uri());
+        }
+        let bytes: usize = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+        if bytes > limits.header_bytes_max || head.headers.len() > limits.header_count_max {
+            let message = "Your request header section exceeds the maximum allowed request header section size.";
+            return Err(ApiError::new("RequestHeaderSectionTooLarge", 400, message)
+                .with("MaxSizeAllowed", limits.header_bytes_max.to_string()));
+        }
+        Ok(())
+    }
+
+    /// The service that the credential scope names; S3 for requests without one.
+    fn backend_of(&self, scheme: &Scheme<'_>) -> Result<Arc<dyn Backend>, ApiError> {
+        let Scheme::V4(claim) = scheme else { return Ok(self.backend.clone()) };
+        let served: Vec<&'static str> = self.services.keys().copied().collect();
+        self.authenticator.check_scope(claim, &served)?;
+        Ok(self.services.get(claim.scope.service).unwrap_or(&self.backend).clone())
+    }
+
+    /// Clients of the query services sign the hash of their body without saying it: there the body is read first.
+    async fn hash_unnamed(
+        &self,
+        scheme: &Scheme<'_>,
+        body: RequestBody,
+    ) -> Result<(RequestBody, Option<String>), ApiError> {
+        match scheme {
+            Scheme::V4(claim) if claim.payload.is_none() && claim.scope.service != "s3" => {
+                let bytes = body.collect(self.config.limits.query_body_bytes_max).await?;
+                let hash = hex::encode(Sha256::digest(&bytes));
+                Ok((RequestBody::from_bytes(bytes), Some(hash)))
+            }
+            _ => Ok((body, None)),
+        }
+    }
+
+    fn finish(&self, response: &mut ApiResponse, id: RequestId, head_only: bool, last: bool) {
+        if head_only {
+            let body = std::mem::take(response.body_mut());
+            if let Some(length) = body.length().filter(|length| *length > 0)
+                && !response.headers().contains_key(CONTENT_LENGTH)
+            {
+                response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+            }
+            *response.body_mut() = ResponseBody::empty();
+        }
+        let headers = response.headers_mut();
+        headers.insert(REQUEST_ID, HeaderValue::from_str(&id.to_string()).expect("an id is ASCII"));
+        headers.insert(HOST_ID, self.host_id_header.clone());
+        headers.entry(SERVER).or_insert(HeaderValue::from_static("Karri"));
+        if last {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+    }
+}
+
+fn access_key<'a>(scheme: &Scheme<'a>) -> Option<&'a str> {
+    match scheme {
+        Scheme::Anonymous => None,
+        Scheme::V4(claim) => Some(claim.scope.access_key),
+        Scheme::V2(claim) => Some(claim.access_key),
+    }
+}
