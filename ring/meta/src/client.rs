@@ -27,6 +27,8 @@ const PAUSE_MS: (u64, u64) = (10, 320);
 const REDIRECTS_MAX: u32 = 2;
 /// Longest wait for the directory.
 const DIRECTORY_WAIT_MAX: Duration = Duration::from_secs(5);
+/// Larger commands take the lane on which they delay no heartbeat.
+const CONTROL_BYTES_MAX: usize = 128 << 10;
 /// Nodes kept as places of the system range.
 const SYSTEM_NODES_MAX: usize = 64;
 
@@ -78,6 +80,8 @@ struct Course<'a> {
     pauses: u32,
     /// The copy of the directory that has proved wrong.
     outdated: Option<Arc<Cached>>,
+    /// Voters that replicas have named.
+    named: Vec<NodeId>,
 }
 
 impl Course<'_> {
@@ -160,6 +164,7 @@ impl MetaClient {
             redirects: 0,
             pauses: 0,
             outdated: None,
+            named: Vec::new(),
         };
         loop {
             match self.step(&mut course).await {
@@ -251,7 +256,11 @@ impl MetaClient {
             return Some(leader);
         }
         let mut nodes = local.map(|range| range.voters()).unwrap_or_default();
-        nodes.extend(candidates.iter().filter(|node| !nodes.contains(node)).copied().collect::<Vec<_>>());
+        for &node in candidates.iter().chain(&course.named) {
+            if !nodes.contains(&node) {
+                nodes.push(node);
+            }
+        }
         if nodes.len() > 1 {
             nodes.retain(|&node| course.avoid != Some(node));
         }
@@ -265,7 +274,8 @@ impl MetaClient {
             Route::System => None,
             Route::Key(key) => Some(key.clone()),
         };
-        let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        // The leader gives up a little earlier, so that its certain answer arrives in time.
+        let wait_ms = u64::try_from((wait - wait / 10).as_millis()).unwrap_or(u64::MAX);
         let head = CallHead { evaluator: course.evaluator, key, wait_ms };
         if target == self.host.node {
             let call = Call { range, head, body: course.body.clone() };
@@ -277,8 +287,8 @@ impl MetaClient {
         }
         let method = if course.kind == Kind::Execute { EXECUTE } else { QUERY };
         let request = Request { group: range.0, head: encode(&head).into(), body: course.body.clone() };
-        // Commands may carry small objects; heartbeats go before them.
-        let response = match self.transport.call(target, Lane::Data, method, request, wait).await {
+        let lane = if course.body.len() <= CONTROL_BYTES_MAX { Lane::Control } else { Lane::Data };
+        let response = match self.transport.call(target, lane, method, request, wait).await {
             Ok(response) => response,
             Err(RpcError::TooLarge) => return Tried::Failed(Failure::TooLarge),
             Err(error) if error.is_certain() => return Tried::Lost,
@@ -323,6 +333,7 @@ impl MetaClient {
                 course.ambiguous |= course.kind == Kind::Execute;
                 if course.idempotent { Next::Pause } else { Next::Finish(Err(MetaError::OutcomeUnknown)) }
             }
+            Failure::DiskFull => Next::Finish(Err(MetaError::DiskFull)),
             Failure::TooLarge => Next::Finish(Err(MetaError::TooLarge)),
             Failure::Evaluate(text) => Next::Finish(Err(MetaError::Evaluate(text))),
             Failure::Broken(text) => {
@@ -352,6 +363,8 @@ impl MetaClient {
     ) -> Next {
         if range == SYSTEM_RANGE && !voters.is_empty() && voters.len() <= SYSTEM_NODES_MAX {
             *self.system_nodes.write() = voters;
+        } else {
+            course.named = voters;
         }
         self.forget(course, range, target);
         match leader.filter(|&leader| leader != target) {

@@ -9,6 +9,9 @@ pub enum MetaError {
     /// The command may have been carried out, or may be later. Read to find out.
     #[error("the outcome of the command is unknown")]
     OutcomeUnknown,
+    /// The leader's disk has only its reserve left; nothing happened. It ends by itself when there is room.
+    #[error("the disk of the metadata is full")]
+    DiskFull,
     /// A row, transaction, command or reply over its bound; nothing happened.
     #[error("too large for one transaction")]
     TooLarge,

@@ -125,12 +125,17 @@ impl Host {
     /// Carries out a command or query on this node.
     pub(crate) async fn carry_out(&self, kind: Kind, call: Call) -> Result<Bytes, Failure> {
         if !self.serving.load(Ordering::Acquire) {
-            return Err(Failure::Unavailable);
+            // Not started or stopping: another node leads, or will soon.
+            return Err(Failure::NotHere);
         }
         let range = self.range(call.range).ok_or(Failure::NotHere)?;
         let evaluator = self.evaluators.read().get(&call.head.evaluator).cloned();
         // During a rolling upgrade another node may know it.
         let evaluator = evaluator.ok_or(Failure::Unavailable)?;
+        // Raft would refuse the entry as if another node led.
+        if kind == Kind::Execute && self.raft.disk_full() && range.is_leader() {
+            return Err(Failure::DiskFull);
+        }
         match kind {
             Kind::Execute => range.execute(evaluator, call.head, call.body).await,
             Kind::Query => range.query(&*evaluator, &call.head, &call.body).await,

@@ -125,8 +125,7 @@ impl LatchTable {
 
 /// Grants the queue's head: one exclusive waiter, or all shared ones before the next exclusive.
 fn grant(queue: &mut VecDeque<Waiter>, requests: &mut HashMap<u64, Request>) {
-    for at in 0..queue.len() {
-        let waiter = &mut queue[at];
+    for (at, waiter) in queue.iter_mut().enumerate() {
         if waiter.exclusive && at > 0 {
             break;
         }

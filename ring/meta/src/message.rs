@@ -49,6 +49,8 @@ pub(crate) enum Failure {
     /// It may have happened, or happen later.
     OutcomeUnknown,
     TooLarge,
+    /// The leader's disk is full: nothing can be written.
+    DiskFull,
     Evaluate(String),
     /// The replica's store failed.
     Broken(String),

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::StreamExt;
 use karri_ring_raft::{Group, ProposeError, RaftError, RaftHost};
 use karri_ring_rpc::{Lane, Request, Router, Transport};
 use karri_ring_types::{Clock, NodeId, RangeId, Rng};
@@ -32,6 +33,8 @@ const FIRST_LEADER_WAIT: Duration = Duration::from_secs(30);
 const DIRECTORY_WAIT: Duration = Duration::from_secs(15);
 /// Longest wait for a replica to tell how far it is.
 const PROGRESS_WAIT: Duration = Duration::from_secs(1);
+/// Ranges whose voters are changed at the same time.
+const PLACED_AT_ONCE: usize = 4;
 /// A replica that lacks more entries does not get the leadership.
 const TRANSFER_LAG_MAX: u64 = 1000;
 
@@ -111,7 +114,6 @@ impl MetaNode {
     }
 
     /// Begins to answer.
-    #[allow(clippy::unused_async, reason = "starting may wait one day")]
     pub async fn start(&self) -> Result<(), MetaError> {
         self.host.serve(true);
         Ok(())
@@ -141,7 +143,10 @@ impl MetaNode {
             return Ok(());
         }
         match group.initialize(&[self.host.node]).await {
-            Ok(()) | Err(RaftError::AlreadyInitialized) => {}
+            Ok(()) => {}
+            // It has grown since: its first entry was applied long ago, if perhaps not again after a restart.
+            Err(RaftError::AlreadyInitialized) if group.voters() != [self.host.node] => return Ok(()),
+            Err(RaftError::AlreadyInitialized) => {}
             Err(error) => return Err(error.into()),
         }
         group.wait_leader(FIRST_LEADER_WAIT).await.ok_or(MetaError::Unavailable)?;
@@ -174,8 +179,17 @@ impl MetaNode {
             .collect();
         async move {
             let mut placed = Placed { led: wanted.len(), ..Placed::default() };
-            for (range, wanted) in wanted {
+            // One range that waits for a new voter must not keep the others from moving.
+            let changes = wanted.into_iter().map(|(range, wanted)| async move {
+                let mut placed = Placed::default();
                 self.place_range(&range, &wanted, &mut placed).await;
+                placed
+            });
+            let mut changes = futures::stream::iter(changes).buffer_unordered(PLACED_AT_ONCE);
+            while let Some(one) = changes.next().await {
+                placed.changed += one.changed;
+                placed.failed += one.failed;
+                placed.transferred += one.transferred;
             }
             placed
         }

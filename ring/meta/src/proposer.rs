@@ -132,3 +132,7 @@ async fn propose(log: Arc<dyn RangeLog>, batch: Vec<Pending>) {
         let _ = pending.reply.send(outcome);
     }
 }
+
+#[cfg(test)]
+#[path = "proposer_tests.rs"]
+mod tests;

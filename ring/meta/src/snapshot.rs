@@ -127,8 +127,11 @@ fn length(bytes: usize) -> Result<u32, MetaError> {
     u32::try_from(bytes).map_err(|_| MetaError::TooLarge)
 }
 
-/// Physical keys `[lower, upper)` of a range in each table that has rows of it.
-fn table_spans(snapshot: &Snapshot<'_>, space: u8, bounds: &Bounds) -> Result<Vec<(Vec<u8>, Vec<u8>)>, MetaError> {
+/// Physical keys `[lower, upper)`.
+type Span = (Vec<u8>, Vec<u8>);
+
+/// The keys of a range in each table that has rows of it.
+fn table_spans(snapshot: &Snapshot<'_>, space: u8, bounds: &Bounds) -> Result<Vec<Span>, MetaError> {
     let mut spans = Vec::new();
     let mut tables = cursor(snapshot, &[space, 1], vec![space + 1]);
     let mut table = 1;

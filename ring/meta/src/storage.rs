@@ -21,6 +21,9 @@ const BLOCK_SIZE_BYTES: usize = 16 << 10;
 const WRITE_BUFFERS_MAX: i32 = 4;
 const BACKGROUND_JOBS_MAX: i32 = 2;
 const OPEN_FILES_MAX: i32 = 512;
+/// A file with this many deletions in so many rows is compacted soon, lest scans walk over them.
+const DELETIONS_WINDOW: usize = 4096;
+const DELETIONS_TRIGGER: usize = 1024;
 const LOG_FILES_KEPT: usize = 4;
 const LOG_FILE_BYTES_MAX: usize = 4 << 20;
 
@@ -145,6 +148,7 @@ fn options(config: &MetaConfig) -> Options {
     options.set_level_compaction_dynamic_level_bytes(true);
     options.set_keep_log_file_num(LOG_FILES_KEPT);
     options.set_max_log_file_size(LOG_FILE_BYTES_MAX);
+    options.add_compact_on_deletion_collector_factory(DELETIONS_WINDOW, DELETIONS_TRIGGER, 0.0);
     let cache = Cache::new_lru_cache(config.cache_bytes);
     table_options(&mut options, Some(&cache));
     options

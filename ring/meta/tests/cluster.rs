@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::join_all;
-use karri_ring_meta::{MetaError, SYSTEM_RANGE};
+use karri_ring_meta::{COMMAND_BYTES_MAX, MetaError, ROW_BYTES_MAX, SYSTEM_RANGE};
 use karri_ring_types::{NodeId, RangeId};
 use support::{Cluster, PATIENCE, count, create, folders, get, put};
 
@@ -247,6 +247,37 @@ async fn a_leader_reads_its_range_for_background_work() {
     }
     assert!(cluster.nodes[&1].meta.leader_read(RangeId(99), |_| ()).is_none());
     assert!(cluster.nodes.values().any(|node| node.meta.led_ranges().iter().any(|range| range.id == SYSTEM_RANGE)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_too_large_is_refused_at_once_from_anywhere() {
+    let cluster = Cluster::of_three(1).await;
+    let leader = cluster.leader(RangeId(1), &[1, 2, 3]).await;
+    for node in 1..=3 {
+        for (bytes, fits) in [(ROW_BYTES_MAX, true), (ROW_BYTES_MAX + 1, false), (COMMAND_BYTES_MAX, false)] {
+            let stored = put(&cluster.client(node), b"k", Bytes::from(vec![1; bytes])).await;
+            match stored {
+                Ok(()) => assert!(fits, "{bytes} bytes through node {node} were taken"),
+                Err(MetaError::TooLarge) => assert!(!fits, "{bytes} bytes through node {node} (leader {leader})"),
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_majority_nothing_is_promised() {
+    let mut cluster = Cluster::of_three(1).await;
+    cluster.stop(2).await;
+    cluster.stop(3).await;
+    let wait = Duration::from_secs(3);
+    let start = tokio::time::Instant::now();
+    let refused = create(&cluster.client(1), b"k", "value", wait).await;
+    assert!(matches!(refused, Err(MetaError::Unavailable | MetaError::OutcomeUnknown)), "{refused:?}");
+    assert!(start.elapsed() < wait * 2, "the deadline was not kept");
+    cluster.start(2).await;
+    let won = create(&cluster.client(2), b"k", "value", PATIENCE).await.expect("answered");
+    assert!(won, "the only writer lost");
 }
 
 /// Prints how fast one node stores rows of 4 KiB. `--ignored --nocapture`
