@@ -80,8 +80,7 @@ pub(crate) async fn get_object_attributes(s3: &S3, request: &ApiRequest) -> S3Re
     let info = &found.info;
     let mut checksum = None;
     if asked.checksum && info.checksum.is_some() {
-        let mut shape =
-            types::Checksum { checksum_type: info.checksum_type.map(wire_type), ..Default::default() };
+        let mut shape = types::Checksum { checksum_type: info.checksum_type.map(wire_type), ..Default::default() };
         fill_checksum!(shape, &info.checksum);
         checksum = Some(shape);
     }

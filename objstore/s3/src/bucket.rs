@@ -132,7 +132,8 @@ pub(crate) async fn list_buckets(s3: &S3, request: &ApiRequest) -> S3Result<ApiR
     let after = match filled(request, "continuation-token") {
         None => None,
         Some(token) => {
-            let wrong = || invalid_argument("continuation-token", token, "The continuation token provided is incorrect");
+            let wrong =
+                || invalid_argument("continuation-token", token, "The continuation token provided is incorrect");
             Some(decode_token(token).and_then(|bytes| String::from_utf8(bytes).ok()).ok_or_else(wrong)?)
         }
     };

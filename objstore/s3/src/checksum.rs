@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use crc_fast::CrcAlgorithm;
-use http::header::HeaderMap;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 use karri_objstore_gateway::ApiError;
 use karri_objstore_service::{Checksum, ChecksumAlgorithm, ChecksumType};
 
@@ -127,10 +127,37 @@ pub(crate) fn header_checksum(headers: &HeaderMap) -> S3Result<Option<Checksum>>
         if found.is_some() {
             return Err(several());
         }
-        let invalid = || invalid_request(format!("Value for {header} header is invalid."));
-        found = Some(decode_value(algorithm, value).ok_or_else(invalid)?);
+        found = Some(decode_value(algorithm, value).ok_or_else(|| invalid_value(header))?);
     }
     Ok(found)
+}
+
+/// The value of an object's checksum as headers and documents have it: one over the checksums of parts ends with
+/// their count, as the entity tag of the object does.
+pub(crate) fn object_text(checksum: &Checksum, kind: Option<ChecksumType>, etag: &str) -> String {
+    match (kind, etag.rsplit_once('-')) {
+        (Some(ChecksumType::Composite), Some((_, parts))) => format!("{}-{parts}", checksum.text()),
+        _ => checksum.text(),
+    }
+}
+
+/// As [`header_checksum`], of a whole multipart object: a composite value may end with the count of parts.
+pub(crate) fn object_checksum(headers: &HeaderMap) -> S3Result<Option<Checksum>> {
+    let mut plain = HeaderMap::new();
+    for (_, _, header, _) in ALGORITHMS {
+        let Some(value) = text(headers, header)? else { continue };
+        let value = match value.rsplit_once('-') {
+            Some((value, parts)) if parts.parse::<u16>().is_ok() => value,
+            _ => value,
+        };
+        let value = HeaderValue::from_str(value).map_err(|_| invalid_value(header))?;
+        plain.insert(HeaderName::from_static(header), value);
+    }
+    header_checksum(&plain)
+}
+
+fn invalid_value(header: &str) -> ApiError {
+    invalid_request(format!("Value for {header} header is invalid."))
 }
 
 /// A base64 value of the right size.
@@ -182,11 +209,7 @@ pub(crate) fn checksum_mismatch(algorithm: ChecksumAlgorithm) -> ApiError {
 }
 
 /// Checks a document against what was claimed of it.
-pub(crate) fn verify(
-    content: &[u8],
-    md5: Option<[u8; MD5_SIZE_BYTES]>,
-    value: Option<&Checksum>,
-) -> S3Result<()> {
+pub(crate) fn verify(content: &[u8], md5: Option<[u8; MD5_SIZE_BYTES]>, value: Option<&Checksum>) -> S3Result<()> {
     if let Some(expected) = md5 {
         let calculated: [u8; MD5_SIZE_BYTES] = Md5::digest(content).into();
         if calculated != expected {
@@ -225,7 +248,6 @@ pub(crate) fn digest_mismatch(expected: String, calculated: String) -> ApiError 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
 
     fn map(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         pairs.iter().map(|(name, value)| (name.parse().expect("name"), HeaderValue::from_static(value))).collect()
@@ -265,6 +287,15 @@ mod tests {
         let md5 = Some(Md5::digest(b"x").into());
         assert!(verify(b"x", md5, None).is_ok());
         assert_eq!(verify(b"y", md5, None).expect_err("differs").code, "BadDigest");
+    }
+
+    #[test]
+    fn composite_values_carry_the_count_of_parts() {
+        let found = object_checksum(&map(&[("x-amz-checksum-crc32", "AAAAAQ==-12")])).expect("valid").expect("there");
+        assert_eq!(object_text(&found, Some(ChecksumType::Composite), "abc-12"), "AAAAAQ==-12");
+        assert_eq!(object_text(&found, Some(ChecksumType::FullObject), "abc-12"), "AAAAAQ==");
+        assert!(object_checksum(&map(&[("x-amz-checksum-crc32", "AAAAAQ==-x")])).is_err());
+        assert!(header_checksum(&map(&[("x-amz-checksum-crc32", "AAAAAQ==-12")])).is_err());
     }
 
     #[test]

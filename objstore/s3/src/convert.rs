@@ -56,8 +56,12 @@ pub(crate) fn wire_type(kind: ChecksumType) -> types::ChecksumType {
 /// Puts a checksum into its field of any shape that has one field per algorithm.
 macro_rules! fill_checksum {
     ($shape:expr, $checksum:expr) => {
+        $crate::convert::fill_checksum!($shape, $checksum, |checksum: &karri_objstore_service::Checksum| checksum
+            .text())
+    };
+    ($shape:expr, $checksum:expr, $text:expr) => {
         if let Some(checksum) = $checksum {
-            let value = Some(checksum.text());
+            let value = Some($text(checksum));
             match checksum.algorithm {
                 karri_objstore_service::ChecksumAlgorithm::Crc32 => $shape.checksum_crc32 = value,
                 karri_objstore_service::ChecksumAlgorithm::Crc32c => $shape.checksum_crc32c = value,

@@ -6,7 +6,7 @@ use karri_objstore_service::{ChecksumAlgorithm, CopyRequest, MetadataDirective, 
 use karri_objstore_wire::{types, write_copy_object, write_upload_part_copy};
 
 use crate::S3;
-use crate::checksum::parse_algorithm;
+use crate::checksum::{object_text, parse_algorithm};
 use crate::conditions::{copy_conditions, write_conditions};
 use crate::convert::{fill_checksum, timestamp, wire_type};
 use crate::copy_source::{CopySource, parse_copy_source};
@@ -69,7 +69,7 @@ pub(crate) async fn copy_object(s3: &S3, request: &ApiRequest) -> S3Result<ApiRe
         checksum_type: object.checksum_type.map(wire_type),
         ..Default::default()
     };
-    fill_checksum!(result, &object.checksum);
+    fill_checksum!(result, &object.checksum, |sum| object_text(sum, object.checksum_type, &object.etag));
     Ok(wire(write_copy_object(&types::CopyObjectOutput {
         copy_object_result: Some(result),
         copy_source_version_id: source.version,

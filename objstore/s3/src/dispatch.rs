@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use http::{HeaderName, HeaderValue};
-use karri_objstore_gateway::{ApiError, ApiRequest, AuthKind, ApiResponse, Backend, Caller, ErrorContext, OperationName, Principal};
+use karri_objstore_gateway::{
+    ApiError, ApiRequest, ApiResponse, AuthKind, Backend, Caller, ErrorContext, OperationName, Principal,
+};
 use karri_objstore_service::{BucketInfo, ObjectService};
 use karri_objstore_wire::{Operation, WireRequest, route};
 
 use crate::authorize::{Access, Authorizer, Decision, action};
-use crate::error::{S3Result, access_denied, error, invalid_argument, internal};
+use crate::error::{S3Result, access_denied, error, internal, invalid_argument};
 use crate::fault::{Subject, from_service, from_wire};
 use crate::headers::text;
 use crate::{acl, attributes, bucket, copy, delete, get, list, multipart, multipart_list, names, put, subresource};

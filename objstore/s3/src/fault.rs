@@ -166,11 +166,7 @@ fn content_fault(failure: ServiceError) -> ApiError {
         ServiceError::Unavailable => {
             retry_later(error("ServiceUnavailable", 503, "Service is unable to handle request."))
         }
-        ServiceError::Source(_) => error(
-            "IncompleteBody",
-            400,
-            "The request body terminated unexpectedly",
-        ),
+        ServiceError::Source(_) => error("IncompleteBody", 400, "The request body terminated unexpectedly"),
         failure => {
             tracing::error!(error = %failure, "object service failed");
             internal()

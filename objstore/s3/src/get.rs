@@ -12,7 +12,7 @@ use karri_objstore_service::{
 };
 
 use crate::S3;
-use crate::checksum::type_name;
+use crate::checksum::{object_text, type_name};
 use crate::conditions::read_conditions;
 use crate::dispatch::{object_of, parameter};
 use crate::encoding::http_date;
@@ -152,12 +152,7 @@ fn range_not_satisfiable(asked: String, size: u64) -> ApiError {
 }
 
 /// Writes the headers of an object; returns the status.
-fn describe(
-    headers: &mut HeaderMap,
-    request: &ApiRequest,
-    info: &ObjectInfo,
-    served: &Served,
-) -> S3Result<StatusCode> {
+fn describe(headers: &mut HeaderMap, request: &ApiRequest, info: &ObjectInfo, served: &Served) -> S3Result<StatusCode> {
     headers.reserve(16 + info.user_metadata.len());
     headers.insert(ACCEPT_RANGES, BYTES);
     headers.insert(CONTENT_LENGTH, HeaderValue::from(served.length()));
@@ -176,7 +171,9 @@ fn describe(
     if partial && let Some((first, last)) = served.bounds() {
         set(headers, CONTENT_RANGE, &format!("bytes {first}-{last}/{}", info.size));
     }
-    if parameter(request, "partNumber").is_some() && let Some(parts) = info.parts_count {
+    if parameter(request, "partNumber").is_some()
+        && let Some(parts) = info.parts_count
+    {
         headers.insert(PARTS_COUNT, HeaderValue::from(parts));
     }
     if text(&request.headers, "x-amz-checksum-mode")?.is_some_and(|mode| mode.eq_ignore_ascii_case("ENABLED")) {
@@ -212,13 +209,16 @@ fn describe_content(headers: &mut HeaderMap, info: &ObjectInfo) {
 /// A range has no checksum of its own; a part has, and so has the whole.
 fn describe_checksum(headers: &mut HeaderMap, info: &ObjectInfo, served: &Served) {
     let whole = served.length() == info.size;
-    let checksum = match served.part() {
-        Some(part) => part.checksum.as_ref(),
-        None if whole => info.checksum.as_ref(),
-        None => None,
-    };
-    let Some(checksum) = checksum else { return };
-    set_checksum(headers, checksum);
+    match (served.part(), &info.checksum) {
+        (Some(part), _) => {
+            let Some(checksum) = &part.checksum else { return };
+            set_checksum(headers, checksum, &checksum.text());
+        }
+        (None, Some(checksum)) if whole => {
+            set_checksum(headers, checksum, &object_text(checksum, info.checksum_type, &info.etag));
+        }
+        _ => return,
+    }
     if let Some(kind) = info.checksum_type {
         set(headers, CHECKSUM_TYPE, type_name(kind));
     }

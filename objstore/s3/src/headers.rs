@@ -137,8 +137,8 @@ pub(crate) fn tags(headers: &HeaderMap) -> S3Result<Vec<(String, String)>> {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let decoded = decode_query(name).zip(decode_query(value));
         let (name, value) = decoded.ok_or_else(|| invalid("The header 'x-amz-tagging' shall be encoded as UTF-8"))?;
-        let fits = (1..=TAG_NAME_LENGTH_MAX).contains(&name.chars().count())
-            && value.chars().count() <= TAG_VALUE_LENGTH_MAX;
+        let fits =
+            (1..=TAG_NAME_LENGTH_MAX).contains(&name.chars().count()) && value.chars().count() <= TAG_VALUE_LENGTH_MAX;
         if !fits || name.starts_with("aws:") {
             return Err(error("InvalidTag", 400, "The TagKey or TagValue you have provided is invalid"));
         }
@@ -163,8 +163,7 @@ pub(crate) fn website_redirect(headers: &HeaderMap) -> S3Result<Option<String>> 
     let Some(location) = owned(headers, "x-amz-website-redirect-location")? else { return Ok(None) };
     let prefixed = ["/", "http://", "https://"].iter().any(|prefix| location.starts_with(prefix));
     if !prefixed {
-        let message =
-            "The website redirect location must have a prefix of 'http://' or 'https://' or '/'.";
+        let message = "The website redirect location must have a prefix of 'http://' or 'https://' or '/'.";
         return Err(error("InvalidRedirectLocation", 400, message));
     }
     if location.len() > REDIRECT_SIZE_BYTES_MAX {

@@ -2,7 +2,9 @@
 
 use http::StatusCode;
 use karri_objstore_gateway::{ApiError, ApiRequest, ApiResponse};
-use karri_objstore_service::{CompleteRequest, CompletedPart, CreateUploadRequest, PART_NUMBER_MAX, ServiceError, UploadRef};
+use karri_objstore_service::{
+    CompleteRequest, CompletedPart, CreateUploadRequest, PART_NUMBER_MAX, ServiceError, UploadRef,
+};
 use karri_objstore_wire::{
     Operation, parse_complete_multipart_upload, types, write_complete_multipart_upload, write_create_multipart_upload,
 };
@@ -10,7 +12,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::S3;
 use crate::body::document;
-use crate::checksum::{header_checksum, parse_algorithm, parse_type};
+use crate::checksum::{object_checksum, object_text, parse_algorithm, parse_type};
 use crate::conditions::write_conditions;
 use crate::convert::{fill_checksum, take_checksum, wire_algorithm, wire_type};
 use crate::dispatch::{object_of, parameter, wire_request};
@@ -103,7 +105,7 @@ pub(crate) async fn complete_multipart_upload(s3: &S3, request: &mut ApiRequest)
     let asked = CompleteRequest {
         parts: parts.iter().map(part).collect::<S3Result<_>>()?,
         conditions: write_conditions(&request.headers)?,
-        checksum: header_checksum(&request.headers)?,
+        checksum: object_checksum(&request.headers)?,
         checksum_type: text(&request.headers, "x-amz-checksum-type")?.map(parse_type).transpose()?,
         size: object_size(request)?,
         upload_id: upload_id.to_owned(),
@@ -120,7 +122,7 @@ pub(crate) async fn complete_multipart_upload(s3: &S3, request: &mut ApiRequest)
         checksum_type: outcome.checksum_type.map(wire_type),
         ..Default::default()
     };
-    fill_checksum!(output, &outcome.checksum);
+    fill_checksum!(output, &outcome.checksum, |sum| object_text(sum, outcome.checksum_type, &outcome.etag));
     Ok(wire(write_complete_multipart_upload(&output)))
 }
 

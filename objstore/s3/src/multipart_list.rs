@@ -1,7 +1,9 @@
 //! ListParts and ListMultipartUploads.
 
 use karri_objstore_gateway::{ApiRequest, ApiResponse};
-use karri_objstore_service::{ListPartsRequest, ListRequest, ListUploadsRequest, PART_NUMBER_MAX, PartInfo, UploadInfo};
+use karri_objstore_service::{
+    ListPartsRequest, ListRequest, ListUploadsRequest, PART_NUMBER_MAX, PartInfo, UploadInfo,
+};
 use karri_objstore_wire::{types, write_list_multipart_uploads, write_list_parts};
 
 use crate::S3;

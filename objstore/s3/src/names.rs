@@ -62,7 +62,8 @@ mod tests {
             assert!(is_bucket_name(name), "{name}");
         }
         let long = "a".repeat(64);
-        for name in ["", "ab", &long, "Abc", "a_b", "-ab", "ab-", ".ab", "a..b", "192.168.5.4", "xn--abc", "a-s3alias", "a/b"]
+        for name in
+            ["", "ab", &long, "Abc", "a_b", "-ab", "ab-", ".ab", "a..b", "192.168.5.4", "xn--abc", "a-s3alias", "a/b"]
         {
             assert!(!is_bucket_name(name), "{name}");
         }

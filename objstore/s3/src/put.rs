@@ -1,7 +1,9 @@
 //! PutObject and UploadPart: the uploads.
 
 use http::StatusCode;
-use http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LANGUAGE, CONTENT_TYPE, ETAG, EXPIRES, HeaderMap, HeaderName};
+use http::header::{
+    CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LANGUAGE, CONTENT_TYPE, ETAG, EXPIRES, HeaderMap, HeaderName,
+};
 use karri_objstore_gateway::{ApiError, ApiRequest, ApiResponse};
 use karri_objstore_service::{
     Checksum, ContentHeaders, PART_NUMBER_MAX, PartRequest, PutRequest, ServiceError, UPLOAD_SIZE_BYTES_MAX,
@@ -45,7 +47,7 @@ pub(crate) async fn put_object(s3: &S3, request: &mut ApiRequest) -> S3Result<Ap
     let headers = response.headers_mut();
     set(headers, ETAG, &quoted(&outcome.etag));
     if let Some(checksum) = &outcome.checksum {
-        set_checksum(headers, checksum);
+        set_checksum(headers, checksum, &checksum.text());
     }
     if let Some(kind) = outcome.checksum_type {
         set(headers, CHECKSUM_TYPE, type_name(kind));
@@ -79,7 +81,7 @@ pub(crate) async fn upload_part(s3: &S3, request: &mut ApiRequest) -> S3Result<A
     let mut response = empty(StatusCode::OK);
     set(response.headers_mut(), ETAG, &quoted(&outcome.etag));
     if let Some(checksum) = &outcome.checksum {
-        set_checksum(response.headers_mut(), checksum);
+        set_checksum(response.headers_mut(), checksum, &checksum.text());
     }
     Ok(response)
 }
@@ -87,8 +89,8 @@ pub(crate) async fn upload_part(s3: &S3, request: &mut ApiRequest) -> S3Result<A
 pub(crate) const CHECKSUM_TYPE: HeaderName = HeaderName::from_static("x-amz-checksum-type");
 
 /// `x-amz-checksum-<algorithm>`.
-pub(crate) fn set_checksum(headers: &mut HeaderMap, checksum: &Checksum) {
-    set(headers, HeaderName::from_static(algorithm_header(checksum.algorithm)), &checksum.text());
+pub(crate) fn set_checksum(headers: &mut HeaderMap, checksum: &Checksum, text: &str) {
+    set(headers, HeaderName::from_static(algorithm_header(checksum.algorithm)), text);
 }
 
 /// Bytes of the body as the client declared them.
@@ -111,11 +113,7 @@ pub(crate) fn part_address(request: &ApiRequest) -> S3Result<(String, u16)> {
     let text = parameter(request, "partNumber").unwrap_or_default();
     match text.parse() {
         Ok(number @ 1..=PART_NUMBER_MAX) => Ok((upload_id, number)),
-        _ => Err(invalid_argument(
-            "partNumber",
-            text,
-            "Part number must be an integer between 1 and 10000, inclusive",
-        )),
+        _ => Err(invalid_argument("partNumber", text, "Part number must be an integer between 1 and 10000, inclusive")),
     }
 }
 

@@ -57,7 +57,8 @@ mod tests {
 
     #[test]
     fn what_is_malformed_is_ignored() {
-        for text in ["", "bytes", "bytes=", "bytes=-", "bytes=5-2", "bytes=a-b", "bytes=0-1,3-4", "items=0-1", "bytes=+1-2"]
+        for text in
+            ["", "bytes", "bytes=", "bytes=-", "bytes=5-2", "bytes=a-b", "bytes=0-1,3-4", "items=0-1", "bytes=+1-2"]
         {
             assert_eq!(parse_range(text), None, "{text}");
         }

@@ -77,18 +77,15 @@ fn not_configured(operation: Operation) -> Option<(&'static str, &'static str)> 
         Operation::GetBucketLifecycleConfiguration => {
             ("NoSuchLifecycleConfiguration", "The lifecycle configuration does not exist")
         }
-        Operation::GetBucketEncryption => (
-            "ServerSideEncryptionConfigurationNotFoundError",
-            "The server side encryption configuration was not found",
-        ),
-        Operation::GetObjectLockConfiguration => (
-            "ObjectLockConfigurationNotFoundError",
-            "Object Lock configuration does not exist for this bucket",
-        ),
-        Operation::GetPublicAccessBlock => (
-            "NoSuchPublicAccessBlockConfiguration",
-            "The public access block configuration was not found",
-        ),
+        Operation::GetBucketEncryption => {
+            ("ServerSideEncryptionConfigurationNotFoundError", "The server side encryption configuration was not found")
+        }
+        Operation::GetObjectLockConfiguration => {
+            ("ObjectLockConfigurationNotFoundError", "Object Lock configuration does not exist for this bucket")
+        }
+        Operation::GetPublicAccessBlock => {
+            ("NoSuchPublicAccessBlockConfiguration", "The public access block configuration was not found")
+        }
         Operation::GetBucketOwnershipControls => {
             ("OwnershipControlsNotFoundError", "The bucket ownership controls were not found")
         }
