@@ -8,8 +8,8 @@ use tokio::sync::mpsc;
 
 use crate::holder::{Fetched, Holder, RunBytes};
 use crate::wire::{
-    self, DELETE, IDS_MAX, Ids, LIST, List, ListReply, Nothing, READ, REPORT_BAD, ReadReply, Refusal, ReportBad,
-    SEAL, SUMMARIES, Seal, Summaries, SummariesReply, TOMBSTONED, USAGE, WRITE_RUN, WriteRun,
+    self, DELETE, IDS_MAX, Ids, LIST, List, ListReply, Nothing, READ, REPORT_BAD, ReadReply, Refusal, ReportBad, SEAL,
+    SUMMARIES, Seal, Summaries, SummariesReply, TOMBSTONED, USAGE, WRITE_RUN, WriteRun,
 };
 
 /// The server side of a node's extents.

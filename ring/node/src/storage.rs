@@ -169,7 +169,8 @@ impl StorageNode {
             report.extents += extents;
             report.under_replicated += under_replicated(&copies, extents);
         }
-        report.nodes = answers.into_iter().map(|(node, answer)| node_report(node, answer.map(|(_, usage)| usage))).collect();
+        report.nodes =
+            answers.into_iter().map(|(node, answer)| node_report(node, answer.map(|(_, usage)| usage))).collect();
         report
     }
 }

@@ -53,8 +53,7 @@ impl Repairer {
         let mut by_peer: HashMap<NodeId, Vec<PartitionId>> = HashMap::new();
         let history = self.shared.layouts.history();
         for partition in self.shared.layouts.layout().partitions_of(self.local()) {
-            let peers: HashSet<NodeId> =
-                history.iter().flat_map(|layout| layout.owners(partition)).copied().collect();
+            let peers: HashSet<NodeId> = history.iter().flat_map(|layout| layout.owners(partition)).copied().collect();
             for peer in peers.into_iter().filter(|&peer| peer != self.local()) {
                 by_peer.entry(peer).or_default().push(partition);
             }

@@ -7,7 +7,7 @@ mod orphans;
 mod pull;
 mod scrub;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,11 +64,13 @@ pub(crate) struct Repairer {
     config: RepairConfig,
     /// When a missing extent was first seen to be missing.
     missing_since: Mutex<HashMap<ExtentId, Duration>>,
+    /// Extents that are being pulled: several peers and readers may tell of the same one at once.
+    pulling: Mutex<HashSet<ExtentId>>,
 }
 
 impl Repairer {
     pub(crate) fn new(shared: Arc<Shared>, holder: Holder, config: RepairConfig) -> Self {
-        Self { shared, holder, config, missing_since: Mutex::default() }
+        Self { shared, holder, config, missing_since: Mutex::default(), pulling: Mutex::default() }
     }
 
     fn local(&self) -> NodeId {

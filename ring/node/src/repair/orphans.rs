@@ -33,17 +33,18 @@ pub trait Verdicts: Send + Sync + 'static {
 impl Repairer {
     /// Sweeps for orphans now and then.
     pub(crate) async fn sweep_until(&self, verdicts: &dyn Verdicts, shutdown: CancellationToken) {
-        shutdown.run_until_cancelled(async {
-            loop {
-                tokio::time::sleep(self.config.orphan_interval).await;
-                match self.sweep(verdicts).await {
-                    Ok(0) => {}
-                    Ok(deleted) => tracing::info!(deleted, "condemned extents of abandoned writes deleted"),
-                    Err(error) => tracing::warn!(%error, "sweep for orphans ended early"),
+        shutdown
+            .run_until_cancelled(async {
+                loop {
+                    tokio::time::sleep(self.config.orphan_interval).await;
+                    match self.sweep(verdicts).await {
+                        Ok(0) => {}
+                        Ok(deleted) => tracing::info!(deleted, "condemned extents of abandoned writes deleted"),
+                        Err(error) => tracing::warn!(%error, "sweep for orphans ended early"),
+                    }
                 }
-            }
-        })
-        .await;
+            })
+            .await;
     }
 
     /// Asks about every extent that is old enough; deletes those condemned and returns how many.

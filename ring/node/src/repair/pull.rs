@@ -13,8 +13,17 @@ use crate::read::{proven_digests, verified_chunks};
 use crate::wire::{Read, Refusal};
 
 impl Repairer {
-    /// Pulls an extent whose root is known; false when it was deleted here or is here by now.
+    /// Pulls an extent whose root is known; false when it was deleted here, is here by now, or is being pulled.
     pub(super) async fn pull(&self, peer: NodeId, id: ExtentId, root: Digest) -> Result<bool, CallError> {
+        if !self.pulling.lock().insert(id) {
+            return Ok(false);
+        }
+        let outcome = self.pull_now(peer, id, root).await;
+        self.pulling.lock().remove(&id);
+        outcome
+    }
+
+    async fn pull_now(&self, peer: NodeId, id: ExtentId, root: Digest) -> Result<bool, CallError> {
         let store = self.holder.store();
         if store.is_tombstoned(id).await.map_err(Refusal::from)?
             || store.header(id).await.map_err(Refusal::from)?.is_some()
@@ -65,7 +74,12 @@ impl Repairer {
     }
 
     /// The header with this root from `peer` or another holder.
-    pub(super) async fn fetch_header(&self, peer: NodeId, id: ExtentId, root: Digest) -> Result<ExtentHeader, CallError> {
+    pub(super) async fn fetch_header(
+        &self,
+        peer: NodeId,
+        id: ExtentId,
+        root: Digest,
+    ) -> Result<ExtentHeader, CallError> {
         let mut failure = CallError::Refused(Refusal::Failed(format!("no holder has the header of {id}")));
         for node in self.sources(peer, id) {
             match self.shared.peers.read(node, Read { extent: id, first: 0, count: 0, header: true }).await {

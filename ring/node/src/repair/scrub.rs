@@ -18,17 +18,18 @@ impl Repairer {
         if self.config.scrub_chunks_per_second == 0 {
             return;
         }
-        shutdown.run_until_cancelled(async {
-            loop {
-                for partition in (0..PARTITION_COUNT).map(PartitionId) {
-                    if let Err(error) = self.scrub_partition(partition).await {
-                        tracing::warn!(%partition, %error, "partition not scrubbed");
+        shutdown
+            .run_until_cancelled(async {
+                loop {
+                    for partition in (0..PARTITION_COUNT).map(PartitionId) {
+                        if let Err(error) = self.scrub_partition(partition).await {
+                            tracing::warn!(%partition, %error, "partition not scrubbed");
+                        }
                     }
+                    tokio::time::sleep(self.config.interval).await;
                 }
-                tokio::time::sleep(self.config.interval).await;
-            }
-        })
-        .await;
+            })
+            .await;
     }
 
     async fn scrub_partition(&self, partition: PartitionId) -> Result<(), CallError> {

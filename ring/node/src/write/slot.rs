@@ -149,9 +149,9 @@ impl Slot {
     }
 
     async fn seal_prefix(&self, id: ExtentId, nodes: &[NodeId], header: &ExtentHeader) -> usize {
-        let seals = nodes.iter().map(|&node| {
-            tokio::time::timeout(RESCUE_DEADLINE, self.shared.peers.seal(node, id, header.clone()))
-        });
+        let seals = nodes
+            .iter()
+            .map(|&node| tokio::time::timeout(RESCUE_DEADLINE, self.shared.peers.seal(node, id, header.clone())));
         join_all(seals).await.into_iter().filter(|sealed| matches!(sealed, Ok(Ok(())))).count()
     }
 
