@@ -229,7 +229,8 @@ pub async fn request_token(
     uses: Option<u32>,
 ) -> Result<String, JoinError> {
     let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
-    let response = call_running(credentials, address, CREATE_TOKEN, encode(&CreateTokenRequest { ttl_ms, uses })).await?;
+    let response =
+        call_running(credentials, address, CREATE_TOKEN, encode(&CreateTokenRequest { ttl_ms, uses })).await?;
     Ok(decode(&response.head)?)
 }
 
