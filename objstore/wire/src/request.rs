@@ -105,7 +105,7 @@ impl<'a> Fields<'a> {
     /// A text that becomes a header of the answer.
     pub(crate) fn query_header(&self, name: &str) -> Result<Option<String>, WireError> {
         match self.query_filled(name)? {
-            Some(text) if HeaderValue::from_str(&text).is_err() => {
+            Some(text) if HeaderValue::from_bytes(text.as_bytes()).is_err() => {
                 Err(WireError::argument(name, "", format!("{name} is not a header value")))
             }
             text => Ok(text),
@@ -119,7 +119,7 @@ impl<'a> Fields<'a> {
         let mut values = self.request.headers.get_all(name).iter();
         let Some(first) = values.next() else {
             return match self.hoisted_value(name) {
-                Some(text) if HeaderValue::from_str(text).is_err() => Err(not_text(name)),
+                Some(text) if HeaderValue::from_bytes(text.as_bytes()).is_err() => Err(not_text(name)),
                 found => Ok(found.map(Cow::Borrowed)),
             };
         };
@@ -181,7 +181,7 @@ impl<'a> Fields<'a> {
         let hoisted = self.request.query.iter().filter(|(name, _)| self.hoisted && starts_with(name, prefix));
         for (name, value) in hoisted {
             let name = name[prefix.len()..].to_ascii_lowercase();
-            if HeaderValue::from_str(value).is_err() {
+            if HeaderValue::from_bytes(value.as_bytes()).is_err() {
                 return Err(not_text(&name));
             }
             if !map.iter().any(|(known, _)| *known == name) {

@@ -31,7 +31,9 @@ impl Answer {
     }
 
     pub(crate) fn header<T: ToText>(&mut self, name: &'static str, value: Option<&T>) {
-        if let Some(value) = value.and_then(|value| value.with_text(|text| HeaderValue::from_str(text).ok())) {
+        if let Some(value) =
+            value.and_then(|value| value.with_text(|text| HeaderValue::from_bytes(text.as_bytes()).ok()))
+        {
             self.response.headers.insert(HeaderName::from_static(name), value);
         }
     }
@@ -43,7 +45,7 @@ impl Answer {
     pub(crate) fn header_map(&mut self, prefix: &str, map: &[(String, String)]) {
         for (name, value) in map {
             let name = HeaderName::from_bytes(format!("{prefix}{name}").as_bytes());
-            if let (Ok(name), Ok(value)) = (name, HeaderValue::from_str(value)) {
+            if let (Ok(name), Ok(value)) = (name, HeaderValue::from_bytes(value.as_bytes())) {
                 self.response.headers.insert(name, value);
             }
         }

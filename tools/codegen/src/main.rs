@@ -17,7 +17,7 @@ mod settings;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 
 use crate::output::{Mode, Tree};
@@ -30,9 +30,9 @@ struct Arguments {
     /// Change nothing; fail when a checked-in file is not current.
     #[arg(long)]
     check: bool,
-    /// Only this service of models.toml.
-    #[arg(long, default_value = "s3")]
-    service: String,
+    /// Only this service of models.toml; every one when not given.
+    #[arg(long)]
+    service: Option<String>,
     /// The service's model (service-2.json or .json.gz) instead of the one from the cache or pip. It must have the
     /// pinned SHA-256.
     #[arg(long)]
@@ -49,16 +49,20 @@ fn main() -> Result<()> {
         None => repository_root()?,
     };
     let models = Models::read(&root.join("tools/codegen/models.toml"))?;
-    let entry = models
-        .services
-        .get(&arguments.service)
-        .with_context(|| format!("tools/codegen/models.toml has no service {}", arguments.service))?;
+    let wanted = |name: &String| arguments.service.as_ref().is_none_or(|service| service == name);
+    let services: Vec<_> = models.services.iter().filter(|(name, _)| wanted(name)).collect();
+    ensure!(!services.is_empty(), "tools/codegen/models.toml has no such service");
+    ensure!(arguments.model.is_none() || services.len() == 1, "--model is of one service: give --service");
     let mode = if arguments.check { Mode::Check } else { Mode::Write };
-    let stale = generate(&root, &models.botocore.version, entry, arguments.model.as_deref(), mode)?;
+    let mut stale = Vec::new();
+    for (name, entry) in services {
+        let files = generate(&root, &models.botocore.version, entry, arguments.model.as_deref(), mode);
+        stale.extend(files.with_context(|| format!("service {name}"))?);
+    }
     match mode {
-        Mode::Check if stale.is_empty() => println!("karri-codegen: {} is current", entry.out),
+        Mode::Check if stale.is_empty() => println!("karri-codegen: generated files are current"),
         Mode::Check => bail!("not current, run karri-codegen:\n  {}", stale.join("\n  ")),
-        Mode::Write => println!("karri-codegen: {} files of {} changed", stale.len(), arguments.service),
+        Mode::Write => println!("karri-codegen: {} files changed", stale.len()),
     }
     Ok(())
 }

@@ -88,7 +88,9 @@ mod tests {
         for (model, rust) in fields {
             assert_eq!(snake(model), rust);
         }
-        for (model, rust) in [("CORSRule", "CorsRule"), ("ObjectCannedACL", "ObjectCannedAcl"), ("S3KeyFilter", "S3KeyFilter")] {
+        for (model, rust) in
+            [("CORSRule", "CorsRule"), ("ObjectCannedACL", "ObjectCannedAcl"), ("S3KeyFilter", "S3KeyFilter")]
+        {
             assert_eq!(pascal(model), rust);
         }
     }

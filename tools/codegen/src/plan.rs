@@ -2,6 +2,8 @@
 //! file a structure goes to. Nothing here depends on how a protocol spells things.
 
 mod route;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -26,7 +26,10 @@ fn emit(plan: &Plan, wanted: impl Fn(&str) -> bool) -> String {
 
 fn definition(code: &mut String, item: &Enum) {
     let Enum { name, shape, values, .. } = item;
-    let _ = writeln!(code, "/// The values of `{shape}`.\n#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]\npub enum {name} {{");
+    let _ = writeln!(
+        code,
+        "/// The values of `{shape}`.\n#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]\npub enum {name} {{"
+    );
     for value in values {
         let _ = writeln!(code, "/// `{value}`\n{},", variant(value));
     }
@@ -36,7 +39,8 @@ fn definition(code: &mut String, item: &Enum) {
 fn conversions(code: &mut String, item: &Enum) {
     let Enum { name, values, error, ignore_case, .. } = item;
     let all: Vec<String> = values.iter().map(|value| format!("Self::{}", variant(value))).collect();
-    let _ = writeln!(code, "impl {name} {{\n/// Every value.\npub const ALL: &'static [Self] = &[{}];\n", all.join(", "));
+    let _ =
+        writeln!(code, "impl {name} {{\n/// Every value.\npub const ALL: &'static [Self] = &[{}];\n", all.join(", "));
     code.push_str("/// The value as it is on the wire.\npub fn as_str(self) -> &'static str {\nmatch self {\n");
     for value in values {
         let _ = writeln!(code, "Self::{} => {value:?},", variant(value));
@@ -49,7 +53,8 @@ fn conversions(code: &mut String, item: &Enum) {
         code.push_str("Self::ALL.iter().copied().find(|value| value.as_str() == text)\n}\n");
     }
     if error != "InvalidArgument" {
-        let _ = writeln!(code, "\nfn invalid(_: &str, _: &str) -> WireError {{\nWireError::new(ErrorCode::{error})\n}}");
+        let _ =
+            writeln!(code, "\nfn invalid(_: &str, _: &str) -> WireError {{\nWireError::new(ErrorCode::{error})\n}}");
     }
     code.push_str("}\n\n");
     let _ = writeln!(

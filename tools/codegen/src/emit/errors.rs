@@ -15,7 +15,10 @@ pub(crate) fn emit(plan: &Plan) -> String {
     code += "}\n\nstruct Row { code: ErrorCode, name: &'static str, status: u16, message: &'static str }\n\n";
     code += "/// In the order of the enum, so that a code is its own index.\nstatic TABLE: &[Row] = &[\n";
     for (name, (status, message)) in &plan.errors {
-        let _ = writeln!(code, "Row {{ code: ErrorCode::{name}, name: {name:?}, status: {status}, message: {message:?} }},");
+        let _ = writeln!(
+            code,
+            "Row {{ code: ErrorCode::{name}, name: {name:?}, status: {status}, message: {message:?} }},"
+        );
     }
     code += "];\n\nimpl ErrorCode {\n\
         /// Every code.\npub fn all() -> impl Iterator<Item = Self> {\nTABLE.iter().map(|row| row.code)\n}\n\n\

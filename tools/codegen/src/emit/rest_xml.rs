@@ -273,7 +273,10 @@ fn structure_reader(structure: &Struct) -> Result<String> {
     if arms.is_empty() {
         code += "if xml.next_child()? { return Err(xml.unexpected()); }\n";
     } else {
-        let _ = writeln!(code, "while xml.next_child()? {{\nmatch xml.name() {{\n{arms}_ => return Err(xml.unexpected()),\n}}\n}}");
+        let _ = writeln!(
+            code,
+            "while xml.next_child()? {{\nmatch xml.name() {{\n{arms}_ => return Err(xml.unexpected()),\n}}\n}}"
+        );
     }
     let _ = writeln!(code, "Ok({} {{ {fields} }})\n}}\n", structure.name);
     Ok(code)
@@ -289,7 +292,9 @@ fn element_reader(member: &Member) -> Result<String> {
             let limit = limit.unwrap_or(LIST_ITEMS);
             match (item.as_ref(), flattened) {
                 (Type::Struct(name), true) => format!("xml.item(&mut {field}, {limit}, read_{})", snake(name)),
-                (Type::Struct(name), false) => format!("xml.list(&mut {field}, {tag:?}, {limit}, read_{})", snake(name)),
+                (Type::Struct(name), false) => {
+                    format!("xml.list(&mut {field}, {tag:?}, {limit}, read_{})", snake(name))
+                }
                 (Type::Text | Type::Enum(_), true) => format!("xml.scalar_item(&mut {field}, {limit})"),
                 (Type::Text | Type::Enum(_), false) => format!("xml.scalar_list(&mut {field}, {tag:?}, {limit})"),
                 _ => bail!("no reader for the items of {}", member.model_name),

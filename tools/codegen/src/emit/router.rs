@@ -10,10 +10,17 @@ pub(crate) fn emit(routing: &Routing) -> String {
         use super::operation::Operation;\nuse crate::router::{KeyKind, Rule, Selector};\n\n"
         .to_owned();
     selectors(&mut code, routing);
-    let _ = writeln!(code, "/// Selectors that an operation may ignore.\npub(crate) const WEAK: u64 = {:#x};\n", routing.weak);
+    let _ = writeln!(
+        code,
+        "/// Selectors that an operation may ignore.\npub(crate) const WEAK: u64 = {:#x};\n",
+        routing.weak
+    );
     let _ = writeln!(code, "/// The version id.\npub(crate) const VERSION: u64 = {:#x};\n", routing.version);
     let header = routing.deciding_header.as_deref().unwrap_or_default();
-    let _ = writeln!(code, "/// The header that decides between neighbours.\npub(crate) const DECIDING_HEADER: &str = {header:?};\n");
+    let _ = writeln!(
+        code,
+        "/// The header that decides between neighbours.\npub(crate) const DECIDING_HEADER: &str = {header:?};\n"
+    );
     parameters(&mut code, routing);
     rules(&mut code, routing);
     code
@@ -28,7 +35,10 @@ fn selectors(code: &mut String, routing: &Routing) {
         let bit = 1u64 << index;
         let _ = match value {
             None => writeln!(code, "{name:?} => Selector::Bit({bit:#x}),"),
-            Some(value) => writeln!(code, "{name:?} if value == {value:?} => Selector::Bit({bit:#x}),\n{name:?} => Selector::Refused,"),
+            Some(value) => writeln!(
+                code,
+                "{name:?} if value == {value:?} => Selector::Bit({bit:#x}),\n{name:?} => Selector::Refused,"
+            ),
         };
     }
     code.push_str("_ if is_parameter(name) => Selector::Parameter,\n_ => Selector::Unknown,\n}\n}\n\n");

@@ -95,7 +95,8 @@ impl Routing {
             }
         }
         for group in rules.values_mut() {
-            let decided: Vec<u64> = group.iter().filter(|rule| rule.header.is_some()).map(|rule| rule.required).collect();
+            let decided: Vec<u64> =
+                group.iter().filter(|rule| rule.header.is_some()).map(|rule| rule.required).collect();
             for rule in group.iter_mut().filter(|rule| rule.header.is_none() && decided.contains(&rule.required)) {
                 rule.header = Some(false);
             }
