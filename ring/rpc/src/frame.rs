@@ -189,3 +189,70 @@ pub(crate) async fn answer_greeting<S: AsyncRead + AsyncWrite + Unpin>(stream: &
 fn invalid(text: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(head: usize, body: usize) -> Frame {
+        let (head, body) = (Bytes::from(vec![1; head]), Bytes::from(vec![2; body]));
+        Frame { kind: Kind::Request, method: 7, id: 1 << 40, group: 3, head, body }
+    }
+
+    #[tokio::test]
+    async fn frames_of_all_sizes_arrive_as_they_left() {
+        let (near, mut far) = tokio::io::duplex(1 << 20);
+        let sizes = [(0, 0), (1, 0), (0, GATHER_BYTES_MAX - 1), (5, GATHER_BYTES_MAX), (0, 1), (HEAD_BYTES_MAX, 9)];
+        let writing = tokio::spawn(async move {
+            let mut writer = FrameWriter::new(near);
+            for (head, body) in sizes {
+                writer.write(&frame(head, body)).await.unwrap();
+            }
+            writer.flush().await.unwrap();
+            writer.close().await.unwrap();
+        });
+        for (head, body) in sizes {
+            let (read, sent) = (read_frame(&mut far, Limits::NODE).await.unwrap().unwrap(), frame(head, body));
+            assert_eq!((read.kind, read.method, read.id, read.group), (sent.kind, sent.method, sent.id, sent.group));
+            assert!(read.head == sent.head && read.body == sent.body, "{head} and {body} bytes");
+        }
+        assert!(read_frame(&mut far, Limits::NODE).await.unwrap().is_none());
+        writing.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_frame_over_its_bound_or_cut_short_is_an_error() {
+        for (limits, cut) in [(Limits::STRANGER, false), (Limits::NODE, true)] {
+            let mut bytes = BytesMut::new();
+            frame(10, 10).put_header(&mut bytes);
+            bytes.extend_from_slice(&[1; 20][..if cut { 19 } else { 20 }]);
+            let error = read_frame(&mut &bytes[..], limits).await.unwrap_err();
+            let expected = if cut { io::ErrorKind::UnexpectedEof } else { io::ErrorKind::InvalidData };
+            assert_eq!(error.kind(), expected);
+        }
+        let unknown_kind = [9; HEADER_BYTES];
+        assert!(read_frame(&mut &unknown_kind[..], Limits::NODE).await.is_err());
+    }
+
+    /// What the called side answers to a caller that speaks versions `min` to `max`.
+    async fn answer(min: u16, max: u16) -> u16 {
+        let (mut near, mut far) = tokio::io::duplex(1024);
+        let answering = tokio::spawn(async move { answer_greeting(&mut far).await });
+        near.write_all(HELLO).await.unwrap();
+        near.write_u16(min).await.unwrap();
+        near.write_u16(max).await.unwrap();
+        let version = near.read_u16().await.unwrap();
+        assert_eq!(answering.await.unwrap().ok().unwrap_or(0), version);
+        version
+    }
+
+    #[tokio::test]
+    async fn the_newest_common_version_is_spoken() {
+        assert_eq!(answer(VERSION_MIN, VERSION_MAX).await, VERSION_MAX);
+        assert_eq!(answer(VERSION_MIN, VERSION_MAX + 1).await, VERSION_MAX);
+        assert_eq!(answer(VERSION_MAX + 1, VERSION_MAX + 2).await, 0);
+        let (mut near, mut far) = tokio::io::duplex(1024);
+        let (greeted, answered) = tokio::join!(greet(&mut near), answer_greeting(&mut far));
+        assert_eq!((greeted.unwrap(), answered.unwrap()), (VERSION_MAX, VERSION_MAX));
+    }
+}

@@ -67,12 +67,12 @@ impl RpcServer {
         let acceptor = TlsAcceptor::from(self.config.clone());
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         loop {
-            let Ok(place) = places.clone().acquire_owned().await else { return };
-            let accepted = tokio::select! {
-                accepted = self.listener.accept() => accepted,
-                () = shutdown.cancelled() => return,
+            let place_and_connection = async {
+                let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;
+                Ok::<_, io::Error>((place, self.listener.accept().await?))
             };
-            let (tcp, peer) = match accepted {
+            let Some(accepted) = shutdown.run_until_cancelled(place_and_connection).await else { return };
+            let (place, (tcp, peer)) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
