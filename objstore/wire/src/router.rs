@@ -126,7 +126,11 @@ pub fn route(request: &WireRequest<'_>) -> Result<Operation, RouteError> {
         return Err(RouteError::VersionIdNotAccepted);
     }
     // A plain POST on a bucket is the form upload, which the model lacks; one on a key is nothing at all.
-    if selectors == 0 && kind == KeyKind::Object { Err(RouteError::MethodNotAllowed) } else { Err(RouteError::NotImplemented) }
+    if selectors == 0 && kind == KeyKind::Object {
+        Err(RouteError::MethodNotAllowed)
+    } else {
+        Err(RouteError::NotImplemented)
+    }
 }
 
 /// `x-id`, `x-amz-*` and the like: the SDKs' own, never a sub-resource.
