@@ -1,1 +1,60 @@
-//! Placeholder.
+//! The object service of Karri: buckets and objects as use cases, on the metadata ranges of `karri-ring-meta` and the
+//! extents of `karri-ring-node`. It knows nothing of HTTP, XML or signatures.
+//!
+//! ```ignore
+//! let service = ObjectService::new(meta.client(), node.client(), clock, rng, ServiceConfig::default());
+//! let put = PutRequest { bucket: "photos".into(), key: "a.jpg".into(), length: Some(5), ..Default::default() };
+//! let outcome = service.put_object(put, &mut Some(Bytes::from_static(b"hello"))).await?;
+//! ```
+//!
+//! How it stays right:
+//! - Small bodies are in their metadata record. Large ones go to extents first; one commit then makes them visible,
+//!   after length, MD5 and checksums were found to be as claimed.
+//! - Every decision is taken by the evaluators, on the leader of the one range that holds the object; conditions are
+//!   decided there and not before. A command that arrives twice has its effect once.
+//! - Data has one owner, the object that wrote it. Copies hold it by a row at the owner. What a write replaces goes
+//!   into the collector's list in the same transaction, and extents are deleted only after a committed row condemns
+//!   them, which a late commit that names them finds.
+
+mod api;
+mod body;
+mod buckets;
+mod checksum;
+mod conditions;
+mod copy;
+mod delete;
+mod error;
+mod evaluator;
+mod keys;
+mod list;
+mod maintenance;
+mod messages;
+mod operations;
+mod part_copy;
+mod ports;
+mod put;
+mod read;
+mod records;
+mod rows;
+mod service;
+mod sharing;
+#[cfg(test)]
+mod tests;
+mod uploads;
+
+pub use api::{
+    BucketInfo, ByteSource, Content, ContentHeaders, CreateBucketRequest, GetOutcome, GetRequest, HeadOutcome,
+    KEY_SIZE_BYTES_MAX, OBJECT_SIZE_BYTES_MAX, ObjectInfo, Owner, PART_NUMBER_MAX, PART_SIZE_BYTES_MIN, PutOutcome,
+    PutRequest, RangeSpec, STORAGE_CLASS_DEFAULT, Served, ServedPart, UPLOAD_SIZE_BYTES_MAX,
+};
+pub use checksum::{Checksum, ChecksumAlgorithm, ChecksumType};
+pub use conditions::{Conditions, EtagCondition};
+pub use error::{ServiceError, SourceError};
+pub use maintenance::{CollectOutcome, Expired, WorkItem, WorkList, WorkPage, expired, work};
+pub use operations::{
+    CompleteRequest, CompletedPart, CopyOutcome, CopyRequest, CreateUploadOutcome, CreateUploadRequest, DeleteItem,
+    DeleteRequest, DeleteResults, ListEntry, ListPage, ListPartsRequest, ListRequest, ListUploadsRequest,
+    MetadataDirective, ObjectAttributes, PartCopyOutcome, PartCopyRequest, PartInfo, PartOutcome, PartRequest,
+    PartsPage, UploadInfo, UploadRef, UploadsPage,
+};
+pub use service::{ObjectService, ServiceConfig};

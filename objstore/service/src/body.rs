@@ -1,0 +1,345 @@
+//! Bodies on their way in: hashed while they are written, small ones kept in memory.
+
+use std::sync::Weak;
+
+use bytes::{Bytes, BytesMut};
+use karri_ring_node::{ExtentRef, Owner};
+use karri_ring_types::{DataId, ExtentId, INLINE_SIZE_BYTES_MAX};
+use md5::{Digest, Md5};
+use tokio::task::JoinHandle;
+
+use crate::checksum::ChecksumHasher;
+use crate::ports::Sink;
+use crate::records::Data;
+use crate::{ByteSource, Checksum, ChecksumAlgorithm, ObjectService, ServiceError, UPLOAD_SIZE_BYTES_MAX};
+
+/// Bytes that are hashed by one task beside the network.
+const HASH_BATCH_BYTES: usize = 512 << 10;
+
+/// What a body must be.
+#[derive(Debug, Default)]
+pub(crate) struct Claims {
+    pub(crate) length: Option<u64>,
+    pub(crate) md5: Option<[u8; 16]>,
+    /// The checksum to keep.
+    pub(crate) algorithm: Option<ChecksumAlgorithm>,
+    /// Another algorithm that the client sends a value of.
+    pub(crate) also: Option<ChecksumAlgorithm>,
+    /// The value, when it is known before the end.
+    pub(crate) checksum: Option<Checksum>,
+}
+
+/// A body that is durable, or in memory if it is small, and is what it was claimed to be.
+pub(crate) struct Body {
+    pub(crate) size: u64,
+    pub(crate) md5: [u8; 16],
+    pub(crate) checksum: Checksum,
+    pub(crate) data: Data,
+    /// The bytes of inline data.
+    pub(crate) inline: Bytes,
+    /// Of data that no commit names yet.
+    pub(crate) unpublished: Option<Unpublished>,
+}
+
+/// Extents that no commit names. Unless they get published they are condemned and deleted, even when the request
+/// is dropped in its midst.
+pub(crate) struct Unpublished {
+    service: Weak<ObjectService>,
+    owner_route: Vec<u8>,
+    data: DataId,
+    sink: Option<Box<dyn Sink>>,
+}
+
+impl Unpublished {
+    /// A commit named the extents. Those that an interrupted write left behind are thrown away.
+    pub(crate) fn publish(mut self, data: &Data) {
+        let published = match data {
+            Data::Extents { extents, .. } => extents.len(),
+            _ => 0,
+        };
+        if self.sink.as_ref().is_some_and(|sink| sink.begun().len() <= published) {
+            self.sink = None;
+        }
+    }
+
+    /// Nothing will name them.
+    pub(crate) async fn discard(mut self) {
+        let (Some(sink), Some(service)) = (self.sink.take(), self.service.upgrade()) else { return };
+        let begun = sink.begun();
+        sink.abort().await;
+        service.throw_away(&self.owner_route, self.data, begun).await;
+    }
+}
+
+impl Drop for Unpublished {
+    fn drop(&mut self) {
+        let (Some(sink), Some(service)) = (self.sink.take(), self.service.upgrade()) else { return };
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let (owner_route, data) = (std::mem::take(&mut self.owner_route), self.data);
+        runtime.spawn(async move {
+            let begun = sink.begun();
+            sink.abort().await;
+            service.throw_away(&owner_route, data, begun).await;
+        });
+    }
+}
+
+/// The hashes of one body. `also` is for a claimed checksum of another algorithm than the one that is kept.
+struct Hashes {
+    md5: Md5,
+    kept: ChecksumHasher,
+    also: Option<ChecksumHasher>,
+}
+
+impl Hashes {
+    fn new(kept: ChecksumAlgorithm, claimed: Option<ChecksumAlgorithm>) -> Self {
+        let also = claimed.filter(|claimed| *claimed != kept).map(ChecksumHasher::new);
+        Self { md5: Md5::new(), kept: ChecksumHasher::new(kept), also }
+    }
+
+    fn update(&mut self, bytes: &[u8]) {
+        // Piece by piece, so that the second hash finds the bytes in the cache.
+        const PIECE_BYTES: usize = 16 << 10;
+        for piece in bytes.chunks(PIECE_BYTES) {
+            self.md5.update(piece);
+            self.kept.update(piece);
+            if let Some(also) = &mut self.also {
+                also.update(piece);
+            }
+        }
+    }
+
+    fn finish(self) -> Hashed {
+        Hashed {
+            md5: self.md5.finalize().into(),
+            kept: self.kept.finish(),
+            also: self.also.map(ChecksumHasher::finish),
+        }
+    }
+}
+
+pub(crate) struct Hashed {
+    pub(crate) md5: [u8; 16],
+    pub(crate) kept: Checksum,
+    also: Option<Checksum>,
+}
+
+impl Hashed {
+    fn check(&self, claims: &Claims, trailing: Vec<Checksum>) -> Result<(), ServiceError> {
+        if let Some(expected) = claims.md5.filter(|expected| *expected != self.md5) {
+            return Err(ServiceError::BadDigest { expected: base64(&expected), calculated: base64(&self.md5) });
+        }
+        for claimed in claims.checksum.iter().chain(&trailing) {
+            let computed = [Some(&self.kept), self.also.as_ref()];
+            let computed = computed.into_iter().flatten().find(|sum| sum.algorithm == claimed.algorithm);
+            if computed != Some(claimed) {
+                return Err(ServiceError::ChecksumMismatch { algorithm: claimed.algorithm });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn base64(bytes: &[u8]) -> String {
+    use base64::Engine;
+    base64::engine::general_purpose::STANDARD.encode(bytes)
+}
+
+/// Hashes a large body beside the network: at most one batch is being hashed while the next is collected. No thread
+/// is held while nothing arrives.
+pub(crate) struct HashPipeline {
+    idle: Option<Hashes>,
+    busy: Option<JoinHandle<Hashes>>,
+    batch: Vec<Bytes>,
+    batch_bytes: usize,
+}
+
+impl HashPipeline {
+    pub(crate) fn new(kept: ChecksumAlgorithm) -> Self {
+        Self::of(Hashes::new(kept, None))
+    }
+
+    fn of(hashes: Hashes) -> Self {
+        Self { idle: Some(hashes), busy: None, batch: Vec::new(), batch_bytes: 0 }
+    }
+
+    pub(crate) async fn update(&mut self, bytes: Bytes) -> Result<(), ServiceError> {
+        self.batch_bytes += bytes.len();
+        self.batch.push(bytes);
+        if self.batch_bytes < HASH_BATCH_BYTES {
+            return Ok(());
+        }
+        let mut hashes = self.take().await?;
+        let batch = std::mem::take(&mut self.batch);
+        self.batch_bytes = 0;
+        self.busy = Some(tokio::task::spawn_blocking(move || {
+            batch.iter().for_each(|bytes| hashes.update(bytes));
+            hashes
+        }));
+        Ok(())
+    }
+
+    async fn take(&mut self) -> Result<Hashes, ServiceError> {
+        match (self.idle.take(), self.busy.take()) {
+            (Some(hashes), _) => Ok(hashes),
+            (None, Some(busy)) => busy.await.map_err(|_| ServiceError::Internal("hashing was cut off".to_owned())),
+            (None, None) => Err(ServiceError::Internal("hashing failed before".to_owned())),
+        }
+    }
+
+    pub(crate) async fn finish(mut self) -> Result<Hashed, ServiceError> {
+        let mut hashes = self.take().await?;
+        self.batch.iter().for_each(|bytes| hashes.update(bytes));
+        Ok(hashes.finish())
+    }
+}
+
+/// Bytes at the beginning of a body, and whether they are all.
+struct Head {
+    pieces: Vec<Bytes>,
+    size: usize,
+    ended: bool,
+}
+
+impl ObjectService {
+    /// Takes a body in. When this fails nothing is left of it.
+    pub(crate) async fn take_body(
+        &self,
+        source: &mut dyn ByteSource,
+        claims: &Claims,
+        data: DataId,
+        owner_route: &[u8],
+    ) -> Result<Body, ServiceError> {
+        if claims.length.is_some_and(|length| length > UPLOAD_SIZE_BYTES_MAX) {
+            return Err(ServiceError::EntityTooLarge);
+        }
+        let kept = claims.algorithm.unwrap_or(ChecksumAlgorithm::Crc64Nvme);
+        let claimed = claims.checksum.as_ref().map(|claimed| claimed.algorithm);
+        let hashes = Hashes::new(kept, claims.also.or(claimed));
+        let head = read_head(source).await?;
+        if head.ended {
+            return take_small(source, claims, head, hashes);
+        }
+        let owner = Owner { data, route: owner_route.to_vec() };
+        let sink = self.extents.writer(owner, claims.length);
+        let mut unpublished =
+            Unpublished { service: self.this.clone(), owner_route: owner_route.to_vec(), data, sink: Some(sink) };
+        let Some(sink) = unpublished.sink.as_deref_mut() else {
+            return Err(ServiceError::Internal("no writer".to_owned()));
+        };
+        match take_large(source, claims, head, hashes, sink).await {
+            Ok((size, hashed, extents)) => Ok(Body {
+                size,
+                md5: hashed.md5,
+                checksum: hashed.kept,
+                data: Data::Extents { data, loan: None, extents, skip: 0 },
+                inline: Bytes::new(),
+                unpublished: Some(unpublished),
+            }),
+            Err(failure) => {
+                unpublished.discard().await;
+                Err(failure)
+            }
+        }
+    }
+
+    /// Condemns and deletes extents that no commit will name. What cannot be done now is found again as an orphan.
+    pub(crate) async fn throw_away(&self, owner_route: &[u8], data: DataId, extents: Vec<ExtentId>) {
+        if extents.is_empty() {
+            return;
+        }
+        if let Err(error) = self.condemn_and_delete(owner_route, data, extents).await {
+            tracing::info!(%error, %data, "extents of a failed write stay for now");
+        }
+    }
+}
+
+/// Reads as much as may be inline, and a bit.
+async fn read_head(source: &mut dyn ByteSource) -> Result<Head, ServiceError> {
+    let mut head = Head { pieces: Vec::new(), size: 0, ended: false };
+    while head.size <= INLINE_SIZE_BYTES_MAX {
+        match source.next().await {
+            Some(piece) => {
+                let piece = piece?;
+                head.size += piece.len();
+                if !piece.is_empty() {
+                    head.pieces.push(piece);
+                }
+            }
+            None => {
+                head.ended = true;
+                break;
+            }
+        }
+    }
+    Ok(head)
+}
+
+fn check_length(claims: &Claims, size: u64) -> Result<(), ServiceError> {
+    match claims.length {
+        Some(length) if length != size => Err(crate::SourceError::new(format!("{size} bytes came of {length}")).into()),
+        _ => Ok(()),
+    }
+}
+
+fn take_small(
+    source: &mut dyn ByteSource,
+    claims: &Claims,
+    head: Head,
+    mut hashes: Hashes,
+) -> Result<Body, ServiceError> {
+    let Head { mut pieces, size, .. } = head;
+    check_length(claims, size as u64)?;
+    let inline = match (pieces.len(), pieces.pop()) {
+        (0 | 1, last) => last.unwrap_or_default(),
+        (_, last) => {
+            let mut joined = BytesMut::with_capacity(size);
+            pieces.iter().chain(&last).for_each(|piece| joined.extend_from_slice(piece));
+            joined.freeze()
+        }
+    };
+    hashes.update(&inline);
+    let hashed = hashes.finish();
+    hashed.check(claims, source.trailing_checksums())?;
+    Ok(Body {
+        size: size as u64,
+        md5: hashed.md5,
+        checksum: hashed.kept,
+        data: Data::Inline,
+        inline,
+        unpublished: None,
+    })
+}
+
+async fn take_large(
+    source: &mut dyn ByteSource,
+    claims: &Claims,
+    head: Head,
+    hashes: Hashes,
+    sink: &mut dyn Sink,
+) -> Result<(u64, Hashed, Vec<ExtentRef>), ServiceError> {
+    let mut pipeline = HashPipeline::of(hashes);
+    let mut size = head.size as u64;
+    for piece in head.pieces {
+        pipeline.update(piece.clone()).await?;
+        sink.write(piece).await?;
+    }
+    while let Some(piece) = source.next().await {
+        let piece = piece?;
+        size += piece.len() as u64;
+        if size > UPLOAD_SIZE_BYTES_MAX {
+            return Err(ServiceError::EntityTooLarge);
+        }
+        pipeline.update(piece.clone()).await?;
+        sink.write(piece).await?;
+    }
+    check_length(claims, size)?;
+    let hashed = pipeline.finish().await?;
+    hashed.check(claims, source.trailing_checksums())?;
+    let extents = sink.finish().await?;
+    let written: u64 = extents.iter().map(|extent| extent.length_bytes).sum();
+    if written != size {
+        return Err(ServiceError::Internal(format!("extents hold {written} bytes of {size}")));
+    }
+    Ok((size, hashed, extents))
+}

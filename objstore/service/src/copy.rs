@@ -1,0 +1,155 @@
+//! Copies: the new object shares the data of its source.
+
+use futures::StreamExt;
+use karri_ring_types::Timestamp;
+
+use crate::body::HashPipeline;
+use crate::buckets::in_bucket;
+use crate::keys::BucketId;
+use crate::messages::{Answer, Command, CopyWithinCommand, Written};
+use crate::put::{kept_class, outcome};
+use crate::read::Found;
+use crate::records::{Data, Description, VersionRecord};
+use crate::service::check_key;
+use crate::sharing::source_changed;
+use crate::{
+    Checksum, ChecksumAlgorithm, ChecksumType, CopyOutcome, CopyRequest, MetadataDirective, ObjectService,
+    ServiceError, UPLOAD_SIZE_BYTES_MAX,
+};
+
+/// Attempts when the source is written at the same moment.
+const ATTEMPTS_MAX: usize = 8;
+
+impl ObjectService {
+    /// Copies an object. No bytes are moved; they are read only for a checksum that the source does not have.
+    ///
+    /// # Errors
+    /// As for reads of the source and writes of the copy.
+    pub async fn copy_object(&self, request: CopyRequest) -> Result<CopyOutcome, ServiceError> {
+        check_key(&request.key)?;
+        for _ in 0..ATTEMPTS_MAX {
+            let source = self.find(&request.source_bucket, &request.source_key, request.source_version).await?;
+            request.source_conditions.check_copy(&source.record.etag.text(), source.record.modified)?;
+            if source.record.size > UPLOAD_SIZE_BYTES_MAX {
+                return Err(ServiceError::InvalidRequest(format!(
+                    "The specified copy source is larger than the maximum allowable size for a copy source: \
+                     {UPLOAD_SIZE_BYTES_MAX}"
+                )));
+            }
+            let source_version = source.record.version;
+            let record = self.copied_record(&request, &source).await?;
+            let answer = in_bucket!(self, &request.bucket, |bucket| {
+                let answer = self.copy_to(bucket.id, &request, &source, record.clone()).await;
+                match answer {
+                    Ok(Err(crate::messages::Refusal::NoSuchBucket)) => Err(ServiceError::NoSuchBucket),
+                    other => other,
+                }
+            })?;
+            if source_changed(&answer) {
+                continue;
+            }
+            return Ok(CopyOutcome { object: outcome(record, answer?), source_version });
+        }
+        Err(ServiceError::ConditionalRequestConflict)
+    }
+
+    async fn copy_to(
+        &self,
+        bucket: BucketId,
+        request: &CopyRequest,
+        source: &Found,
+        record: VersionRecord,
+    ) -> Result<Answer<Written>, ServiceError> {
+        let route = bucket.route(&request.key);
+        let conditions = request.conditions.clone();
+        if route == source.route {
+            refuse_idle_copy(request, source, &record)?;
+            let checksum = record.checksum.filter(|checksum| Some(checksum) != source.record.checksum.as_ref());
+            let copy = CopyWithinCommand {
+                route: route.clone(),
+                issued: self.clock.now(),
+                conditions,
+                source: source.record.version,
+                version: record.version,
+                description: record.description,
+                checksum,
+            };
+            return self.command(&route, &Command::CopyWithin(Box::new(copy))).await;
+        }
+        if record.data == Data::Inline {
+            return self.commit(route, conditions, &record, &source.inline).await;
+        }
+        let held = match self.hold(source, route.clone()).await? {
+            Ok(held) => held,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        self.to_the_end(|service| async move {
+            let mut record = record;
+            if let Data::Extents { loan, .. } | Data::Parts { loan, .. } = &mut record.data {
+                *loan = Some(held.loan.clone());
+            }
+            let answer = service.commit(route, conditions, &record, &[]).await;
+            service.settle(held, &answer).await;
+            answer
+        })
+        .await
+    }
+
+    /// The record of the copy, with the source's data.
+    async fn copied_record(&self, request: &CopyRequest, source: &Found) -> Result<VersionRecord, ServiceError> {
+        let mut record = source.record.clone();
+        let (content, user_metadata) = match &request.metadata {
+            MetadataDirective::Replace { content, user_metadata } => (content.clone(), user_metadata.clone()),
+            MetadataDirective::Copy => {
+                let mut content = record.description.content;
+                // Never copied, as with AWS.
+                content.website_redirect = None;
+                (content, record.description.user_metadata)
+            }
+        };
+        record.description = Description {
+            content,
+            user_metadata,
+            tags: request.tags.clone().unwrap_or(record.description.tags),
+            storage_class: kept_class(request.storage_class.clone()),
+        };
+        record.version = self.new_version();
+        record.modified = Timestamp(0);
+        if let Some(algorithm) = request.checksum_algorithm {
+            record.checksum = Some(self.checksum_of_whole(source, algorithm).await?);
+            record.checksum_type = ChecksumType::FullObject;
+        }
+        Ok(record)
+    }
+
+    /// The checksum of all bytes of a version: its own, or computed now.
+    async fn checksum_of_whole(&self, source: &Found, algorithm: ChecksumAlgorithm) -> Result<Checksum, ServiceError> {
+        if source.record.checksum_type == ChecksumType::FullObject
+            && let Some(checksum) = source.record.checksum.as_ref().filter(|sum| sum.algorithm == algorithm)
+        {
+            return Ok(checksum.clone());
+        }
+        let mut content = self.content(source, 0..source.record.size)?;
+        let mut pipeline = HashPipeline::new(algorithm);
+        while let Some(piece) = content.next().await {
+            pipeline.update(piece?).await?;
+        }
+        Ok(pipeline.finish().await?.kept)
+    }
+}
+
+/// A copy to itself has to change something.
+fn refuse_idle_copy(request: &CopyRequest, source: &Found, record: &VersionRecord) -> Result<(), ServiceError> {
+    let same = request.metadata == MetadataDirective::Copy
+        && request.tags.is_none()
+        && record.description.storage_class == source.record.description.storage_class
+        && record.checksum == source.record.checksum;
+    match same {
+        true => Err(ServiceError::InvalidRequest(
+            "This copy request is illegal because it is trying to copy an object to itself without changing the \
+             object's metadata, storage class, website redirect location or encryption attributes."
+                .to_owned(),
+        )),
+        false => Ok(()),
+    }
+}

@@ -1,0 +1,92 @@
+//! The directory of buckets, in the system range.
+
+use karri_ring_meta::{EvaluateError, Evaluator, Latches, View};
+use karri_ring_types::Timestamp;
+
+use super::reply;
+use crate::keys::{self, BUCKET_NAMES, BUCKET_OWNERS};
+use crate::messages::{DirectoryCommand, DirectoryQuery};
+use crate::records::{BucketState, DirectoryEntry, decode};
+use crate::rows::{Rows, Step, load, store};
+
+/// The evaluator of the directory of buckets.
+#[derive(Debug, Default)]
+pub(crate) struct DirectoryEvaluator;
+
+impl Evaluator for DirectoryEvaluator {
+    fn latches(&self, command: &[u8]) -> Latches {
+        let name = match decode::<DirectoryCommand>(command) {
+            Ok(DirectoryCommand::Reserve { entry }) => entry.record.name,
+            Ok(DirectoryCommand::Activate { name, .. } | DirectoryCommand::Remove { name, .. }) => name,
+            Err(_) => return Latches::default(),
+        };
+        Latches { shared: Vec::new(), exclusive: vec![super::latch(BUCKET_NAMES, name.as_bytes())] }
+    }
+
+    fn evaluate(&self, view: &mut View<'_>, command: &[u8], now: Timestamp) -> Result<Vec<u8>, EvaluateError> {
+        evaluate(view, command, now)
+    }
+
+    fn query(&self, view: &mut View<'_>, query: &[u8]) -> Result<Vec<u8>, EvaluateError> {
+        answer(view, query)
+    }
+}
+
+/// Carries out a command.
+pub(crate) fn evaluate(rows: &mut dyn Rows, command: &[u8], now: Timestamp) -> Result<Vec<u8>, EvaluateError> {
+    match decode::<DirectoryCommand>(command)? {
+        DirectoryCommand::Reserve { mut entry } => {
+            let name = entry.record.name.clone().into_bytes();
+            if let Some(there) = load::<DirectoryEntry>(rows, BUCKET_NAMES, &name)? {
+                return reply(&there);
+            }
+            entry.record.created = now;
+            let owner = keys::owner(&entry.record.owner.account_id, &entry.record.name);
+            rows.put(BUCKET_OWNERS, owner, Vec::new());
+            store(rows, BUCKET_NAMES, name, &entry);
+            reply(&entry)
+        }
+        DirectoryCommand::Activate { name, id } => {
+            let entry = load::<DirectoryEntry>(rows, BUCKET_NAMES, name.as_bytes())?;
+            if let Some(mut entry) = entry.filter(|entry| entry.id == id && entry.state == BucketState::Creating) {
+                entry.state = BucketState::Active;
+                store(rows, BUCKET_NAMES, name.into_bytes(), &entry);
+            }
+            reply(&())
+        }
+        DirectoryCommand::Remove { name, id } => {
+            let entry = load::<DirectoryEntry>(rows, BUCKET_NAMES, name.as_bytes())?;
+            if let Some(entry) = entry.filter(|entry| entry.id == id && entry.state == BucketState::Active) {
+                rows.delete(BUCKET_OWNERS, keys::owner(&entry.record.owner.account_id, &name));
+                rows.delete(BUCKET_NAMES, name.into_bytes());
+            }
+            reply(&())
+        }
+    }
+}
+
+/// Answers a query.
+pub(crate) fn answer(rows: &mut dyn Rows, query: &[u8]) -> Result<Vec<u8>, EvaluateError> {
+    match decode::<DirectoryQuery>(query)? {
+        DirectoryQuery::Lookup { name } => reply(&load::<DirectoryEntry>(rows, BUCKET_NAMES, name.as_bytes())?),
+        DirectoryQuery::List { account_id, after, limit } => {
+            let start = keys::owner(&account_id, "");
+            let from = keys::owner(&account_id, &after);
+            let mut names = Vec::new();
+            rows.scan(BUCKET_OWNERS, &from, &keys::successor(&start), &mut |key, _| {
+                if names.len() >= usize::try_from(limit).unwrap_or(usize::MAX) {
+                    return Ok(Step::Stop);
+                }
+                if key != from || after.is_empty() {
+                    names.push(key[start.len()..].to_vec());
+                }
+                Ok(Step::Next)
+            })?;
+            let mut entries = Vec::with_capacity(names.len());
+            for name in names {
+                entries.extend(load::<DirectoryEntry>(rows, BUCKET_NAMES, &name)?);
+            }
+            reply(&entries)
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Listings: a scan that seeks past common prefixes.
+
+use bytes::Bytes;
+use karri_ring_meta::EvaluateError;
+use karri_ring_types::DataId;
+
+use super::bucket_exists;
+use crate::keys::{self, BucketId, CURRENT, UPLOADS};
+use crate::messages::{Answer, Line, ListQuery, Listed, ListedPage, Refusal};
+use crate::records::decode;
+use crate::rows::{Rows, Step};
+
+/// Bytes of keys and records in one answer.
+const ANSWER_BYTES_MAX: usize = 512 << 10;
+
+/// The common prefix that stands for `key`.
+pub(crate) fn common_prefix<'a>(key: &'a str, prefix: &str, delimiter: Option<&str>) -> Option<&'a str> {
+    let delimiter = delimiter?;
+    let rest = key.strip_prefix(prefix)?;
+    let at = rest.find(delimiter)?;
+    Some(&key[..prefix.len() + at + delimiter.len()])
+}
+
+/// Where a listing begins that goes on after `after`, and the common prefix that `after` is.
+pub(crate) fn first_row(bucket: BucketId, prefix: &str, delimiter: Option<&str>, after: Option<&str>) -> Vec<u8> {
+    let start = bucket.prefix(prefix);
+    let Some(after) = after else { return start };
+    let told = common_prefix(after, prefix, delimiter) == Some(after);
+    let passed = if told { bucket.prefix(after) } else { bucket.route(after) };
+    start.max(keys::successor(&passed))
+}
+
+pub(super) fn list(rows: &mut dyn Rows, query: &ListQuery) -> Result<Answer<ListedPage>, EvaluateError> {
+    if !bucket_exists(rows, &query.bucket.0)? {
+        return Ok(Err(Refusal::NoSuchBucket));
+    }
+    let table = match query.listed {
+        Listed::Objects => CURRENT,
+        Listed::Uploads => UPLOADS,
+    };
+    let end = keys::successor(&query.bucket.prefix(&query.prefix));
+    let limit = usize::try_from(query.limit).unwrap_or(usize::MAX);
+    let mut page = ListedPage { lines: Vec::new(), resume: None };
+    let mut bytes = 0;
+    rows.scan(table, &query.from, &end, &mut |key, row| {
+        if page.lines.len() >= limit || bytes >= ANSWER_BYTES_MAX {
+            page.resume = Some(key.to_vec());
+            return Ok(Step::Stop);
+        }
+        let Some(parsed) = keys::parse(key) else { return Ok(Step::Next) };
+        bytes += key.len() + row.len();
+        match common_prefix(&parsed.key, &query.prefix, query.delimiter.as_deref()) {
+            Some(prefix) => {
+                let next = keys::successor(&query.bucket.prefix(prefix));
+                if query.told.as_deref() != Some(prefix) {
+                    page.lines.push(Line::Prefix(prefix.to_owned()));
+                }
+                Ok(Step::Seek(next))
+            }
+            None => {
+                page.lines.push(line(query.listed, parsed, &row)?);
+                Ok(Step::Next)
+            }
+        }
+    })?;
+    if page.resume.is_none()
+        && let Some(range_end) = rows.end()
+        && (range_end < end || end.is_empty())
+    {
+        page.resume = Some(range_end);
+    }
+    Ok(Ok(page))
+}
+
+fn line(listed: Listed, parsed: keys::RowKey<'_>, row: &Bytes) -> Result<Line, EvaluateError> {
+    Ok(match listed {
+        Listed::Objects => Line::Object(parsed.key, Box::new(decode(row)?)),
+        Listed::Uploads => {
+            let id = keys::parse_id(parsed.rest).unwrap_or_default();
+            Line::Upload(parsed.key, DataId(id), Box::new(decode(row)?))
+        }
+    })
+}

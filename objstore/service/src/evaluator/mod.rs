@@ -1,0 +1,179 @@
+//! Decisions on objects: what a command changes and a query answers, over the rows of one range. No IO beyond
+//! them, so tests drive it over a map.
+
+mod collect;
+mod directory;
+mod listing;
+mod objects;
+mod sharing;
+#[cfg(test)]
+mod tests;
+mod uploads;
+
+use karri_ring_meta::{EvaluateError, Evaluator, Latches, Table, View};
+use karri_ring_types::Timestamp;
+use serde::Serialize;
+
+pub(crate) use collect::GUARD_AGE_MS_MIN;
+pub(crate) use directory::DirectoryEvaluator;
+pub(crate) use listing::first_row;
+
+use crate::keys::{self, BUCKETS, BucketId, GARBAGE, PARTS, UPLOADS, VERSIONS};
+use crate::messages::{Answer, Command, Query, Refusal};
+use crate::records::{BucketRecord, decode, decode_with_tail, encode};
+use crate::rows::{Rows, load, store};
+
+/// First byte of the answer to [`Query::Object`]: no such bucket.
+pub(crate) const OBJECT_NO_BUCKET: u8 = 0;
+/// No such key or version.
+pub(crate) const OBJECT_NO_KEY: u8 = 1;
+/// The row of the version follows.
+pub(crate) const OBJECT_FOUND: u8 = 2;
+
+/// A command that was under way for longer than this is refused: what it would collide with is forgotten later.
+const COMMAND_AGE_MS_MAX: u64 = 15 * 60 * 1000;
+
+/// The evaluator of buckets and objects.
+#[derive(Debug, Default)]
+pub(crate) struct ObjectEvaluator;
+
+impl Evaluator for ObjectEvaluator {
+    fn latches(&self, command: &[u8]) -> Latches {
+        match decode_with_tail::<Command>(command) {
+            Ok((command, _)) => latches(&command),
+            Err(_) => Latches::default(),
+        }
+    }
+
+    fn evaluate(&self, view: &mut View<'_>, command: &[u8], now: Timestamp) -> Result<Vec<u8>, EvaluateError> {
+        evaluate(view, command, now)
+    }
+
+    fn query(&self, view: &mut View<'_>, query: &[u8]) -> Result<Vec<u8>, EvaluateError> {
+        answer(view, query)
+    }
+}
+
+/// Carries out a command.
+pub(crate) fn evaluate(rows: &mut dyn Rows, command: &[u8], now: Timestamp) -> Result<Vec<u8>, EvaluateError> {
+    let (decoded, tail) = decode_with_tail::<Command>(command)?;
+    let tail = &command[command.len() - tail..];
+    match decoded {
+        Command::CreateBucket { id, record } => reply(&create_bucket(rows, id, &record)?),
+        Command::DeleteBucket { id } => reply(&delete_bucket(rows, id)?),
+        Command::Put(put) => reply(&objects::put(rows, *put, tail, now)?),
+        Command::CopyWithin(copy) => reply(&objects::copy_within(rows, *copy, now)?),
+        Command::Delete { route, version } => reply(&objects::delete(rows, &route, version, now)?),
+        Command::DeleteIf { route, version, operation, issued } => {
+            reply(&objects::delete_if(rows, &route, version, operation, issued, now)?)
+        }
+        Command::CreateUpload { route, upload, record } => reply(&uploads::create(rows, &route, upload, *record, now)?),
+        Command::PutPart { route, upload, number, record } => {
+            reply(&uploads::put_part(rows, &route, upload, number, *record, tail, now)?)
+        }
+        Command::Complete(complete) => reply(&uploads::complete(rows, *complete, now)?),
+        Command::AbortUpload { route, upload } => reply(&uploads::abort(rows, &route, upload, now)?),
+        Command::AddHolder { route, data, holder, proof } => {
+            reply(&sharing::add_holder(rows, &route, data, holder, &proof)?)
+        }
+        Command::ReleaseHolder { route, data, holder } => {
+            reply(&sharing::release_holder(rows, &route, data, holder, now)?)
+        }
+        Command::Condemn { row, data, extents } => reply(&sharing::condemn(rows, &row, data, extents, now)?),
+        Command::Collect { route, data } => reply(&collect::collect(rows, &route, data, now)?),
+        Command::LoanReleased { route, data } => {
+            rows.delete(GARBAGE, keys::with_id(&route, data.0));
+            reply(&())
+        }
+        Command::ExtentsDeleted { route, data } => reply(&collect::extents_deleted(rows, &route, data)?),
+        Command::Expire { condemned, operations } => reply(&collect::expire(rows, condemned, operations, now)?),
+    }
+}
+
+/// Answers a query.
+pub(crate) fn answer(rows: &mut dyn Rows, query: &[u8]) -> Result<Vec<u8>, EvaluateError> {
+    match decode::<Query>(query)? {
+        Query::Bucket { id } => reply(&load::<BucketRecord>(rows, BUCKETS, &id.0)?),
+        Query::Object { route, version } => objects::find(rows, &route, version),
+        Query::Current { route } => reply(&objects::current_if_bucket(rows, &route)?),
+        Query::Upload { route, upload } => reply(&uploads::find(rows, &route, upload)?),
+        Query::Parts { route, data, after, limit } => reply(&uploads::parts(rows, &route, data, after, limit)?),
+        Query::List(list) => reply(&listing::list(rows, &list)?),
+        Query::Referenced { row, data, extent } => reply(&sharing::is_referenced(rows, &row, data, extent)?),
+    }
+}
+
+fn reply<T: Serialize>(value: &T) -> Result<Vec<u8>, EvaluateError> {
+    Ok(encode(value))
+}
+
+/// What to hold: the bucket against its deletion, the object, upload, part or data that is decided on.
+fn latches(command: &Command) -> Latches {
+    let bucket = |route: &[u8]| latch(BUCKETS, route.get(..16).unwrap_or(route));
+    let object = |route: &[u8]| latch(VERSIONS, route);
+    let data = |route: &[u8], id: u128| latch(GARBAGE, &keys::with_id(route, id));
+    let upload = |route: &[u8], id: u128| latch(UPLOADS, &keys::with_id(route, id));
+    let (shared, exclusive) = match command {
+        Command::CreateBucket { id, .. } | Command::DeleteBucket { id } => (vec![], vec![latch(BUCKETS, &id.0)]),
+        Command::Put(put) => (vec![bucket(&put.route)], vec![object(&put.route)]),
+        Command::CopyWithin(copy) => (vec![bucket(&copy.route)], vec![object(&copy.route)]),
+        Command::Delete { route, .. } | Command::DeleteIf { route, .. } => (vec![bucket(route)], vec![object(route)]),
+        Command::CreateUpload { route, upload: id, .. } => (vec![bucket(route)], vec![upload(route, id.0)]),
+        Command::PutPart { route, upload: id, number, .. } => {
+            (vec![bucket(route), upload(route, id.0)], vec![latch(PARTS, &keys::part(route, *id, *number))])
+        }
+        Command::Complete(complete) => {
+            let exclusive = vec![object(&complete.route), upload(&complete.route, complete.upload.0)];
+            (vec![bucket(&complete.route)], exclusive)
+        }
+        Command::AbortUpload { route, upload: id } => (vec![bucket(route)], vec![upload(route, id.0)]),
+        Command::AddHolder { route, data: id, .. }
+        | Command::ReleaseHolder { route, data: id, .. }
+        | Command::Collect { route, data: id }
+        | Command::LoanReleased { route, data: id }
+        | Command::ExtentsDeleted { route, data: id } => (vec![], vec![data(route, id.0)]),
+        Command::Condemn { row, data: id, .. } => (vec![], vec![data(sharing::route_of(row), id.0)]),
+        Command::Expire { .. } => (vec![], vec![]),
+    };
+    Latches { shared, exclusive }
+}
+
+fn latch(table: Table, key: &[u8]) -> Vec<u8> {
+    let mut name = Vec::with_capacity(1 + key.len());
+    name.push(table.0);
+    name.extend_from_slice(key);
+    name
+}
+
+/// Whether a command may have been forgotten about by those it would collide with.
+fn is_stale(issued: Timestamp, now: Timestamp) -> bool {
+    now.as_millis().saturating_sub(issued.as_millis()) > COMMAND_AGE_MS_MAX
+}
+
+/// Whether the bucket of this route is there. A range that does not hold the bucket's record cannot tell.
+fn bucket_exists(rows: &mut dyn Rows, route: &[u8]) -> Result<bool, EvaluateError> {
+    let id = route.get(..16).ok_or_else(|| EvaluateError::Malformed("route without a bucket".to_owned()))?;
+    Ok(!rows.holds(id) || rows.get(BUCKETS, id)?.is_some())
+}
+
+fn create_bucket(rows: &mut dyn Rows, id: BucketId, record: &BucketRecord) -> Result<Answer<()>, EvaluateError> {
+    if rows.get(BUCKETS, &id.0)?.is_none() {
+        store(rows, BUCKETS, id.0.to_vec(), record);
+    }
+    Ok(Ok(()))
+}
+
+fn delete_bucket(rows: &mut dyn Rows, id: BucketId) -> Result<Answer<()>, EvaluateError> {
+    if rows.get(BUCKETS, &id.0)?.is_none() {
+        return Ok(Err(Refusal::NoSuchBucket));
+    }
+    if crate::rows::any_with_prefix(rows, VERSIONS, &id.0, None)? {
+        return Ok(Err(Refusal::BucketNotEmpty));
+    }
+    let uploads = uploads::some_of_bucket(rows, id)?;
+    if !uploads.is_empty() {
+        return Ok(Err(Refusal::HasUploads(uploads)));
+    }
+    rows.delete(BUCKETS, id.0.to_vec());
+    Ok(Ok(()))
+}

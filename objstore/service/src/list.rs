@@ -1,0 +1,155 @@
+//! Listings, put together from the ranges of a bucket.
+
+use crate::api::STORAGE_CLASS_DEFAULT;
+use crate::buckets::in_bucket;
+use crate::evaluator::first_row;
+use crate::keys::{self, BucketId};
+use crate::messages::{Answer, Line, ListQuery, Listed, ListedPage, Query};
+use crate::records::{CurrentRecord, UploadRecord};
+use crate::{
+    ListEntry, ListPage, ListRequest, ListUploadsRequest, ObjectService, ServiceError, UploadInfo, UploadsPage,
+};
+
+/// Most lines of a page, whatever is asked.
+const LINES_PER_PAGE_MAX: u32 = 1000;
+
+/// What one listing wants.
+struct Listing<'a> {
+    listed: Listed,
+    request: &'a ListRequest,
+    /// First row to look at.
+    from: Vec<u8>,
+}
+
+impl ObjectService {
+    /// Lists objects in the byte order of their keys.
+    ///
+    /// # Errors
+    /// `NoSuchBucket`, `Unavailable`.
+    pub async fn list_objects(&self, request: ListRequest) -> Result<ListPage, ServiceError> {
+        in_bucket!(self, &request.bucket, |bucket| {
+            let from = first_row(bucket.id, &request.prefix, request.delimiter.as_deref(), request.after.as_deref());
+            let listing = Listing { listed: Listed::Objects, request: &request, from };
+            self.lines(bucket.id, listing).await.map(|(lines, more)| objects_page(lines, more))
+        })
+    }
+
+    /// Lists uploads that are going on.
+    ///
+    /// # Errors
+    /// `NoSuchBucket`, `Unavailable`.
+    pub async fn list_uploads(&self, request: ListUploadsRequest) -> Result<UploadsPage, ServiceError> {
+        let ListUploadsRequest { list, after_upload } = request;
+        in_bucket!(self, &list.bucket, |bucket| {
+            let mut from = first_row(bucket.id, &list.prefix, list.delimiter.as_deref(), list.after.as_deref());
+            if let (Some(key), Some(upload)) = (&list.after, &after_upload) {
+                // An id that is none stands before all others.
+                let id = upload.parse::<karri_ring_types::DataId>().map_or(0, |id| id.0);
+                let next = keys::successor(&keys::with_id(&bucket.id.route(key), id));
+                from = next.max(bucket.id.prefix(&list.prefix));
+            }
+            let listing = Listing { listed: Listed::Uploads, request: &list, from };
+            self.lines(bucket.id, listing).await.map(|(lines, more)| uploads_page(lines, more))
+        })
+    }
+
+    /// Up to as many lines as are asked for, and whether there are more.
+    async fn lines(&self, bucket: BucketId, listing: Listing<'_>) -> Result<(Vec<Line>, bool), ServiceError> {
+        let Listing { listed, request, mut from } = listing;
+        let limit = usize::try_from(request.limit.min(LINES_PER_PAGE_MAX)).unwrap_or(usize::MAX);
+        let mut lines: Vec<Line> = Vec::new();
+        loop {
+            let told = match lines.last() {
+                Some(Line::Prefix(prefix)) => Some(prefix.clone()),
+                _ => None,
+            };
+            let query = ListQuery {
+                bucket,
+                listed,
+                prefix: request.prefix.clone(),
+                delimiter: request.delimiter.clone(),
+                from: from.clone(),
+                told,
+                // One more tells whether there are more.
+                limit: u32::try_from(limit + 1 - lines.len()).unwrap_or(u32::MAX),
+            };
+            // The bucket's own range tells whether the bucket is there.
+            let route = if from.len() < bucket.0.len() { bucket.0.to_vec() } else { from };
+            let page: Answer<ListedPage> = self.query(&route, &Query::List(Box::new(query))).await?;
+            let page = page?;
+            lines.extend(page.lines);
+            if lines.len() > limit || limit == 0 {
+                lines.truncate(limit);
+                return Ok((lines, limit > 0));
+            }
+            match page.resume {
+                Some(resume) => from = resume,
+                None => return Ok((lines, false)),
+            }
+        }
+    }
+}
+
+fn objects_page(lines: Vec<Line>, more: bool) -> ListPage {
+    let mut page = ListPage::default();
+    let mut last = None;
+    for line in lines {
+        match line {
+            Line::Prefix(prefix) => {
+                last = Some(prefix.clone());
+                page.common_prefixes.push(prefix);
+            }
+            Line::Object(key, record) => {
+                last = Some(key.clone());
+                page.entries.push(entry(key, *record));
+            }
+            Line::Upload(..) => {}
+        }
+    }
+    page.next = last.filter(|_| more);
+    page
+}
+
+fn entry(key: String, record: CurrentRecord) -> ListEntry {
+    ListEntry {
+        key,
+        size: record.size,
+        etag: record.etag.text(),
+        last_modified: record.modified,
+        storage_class: record.storage_class.unwrap_or_else(|| STORAGE_CLASS_DEFAULT.to_owned()),
+        checksum_algorithm: record.checksum.map(|(algorithm, _)| algorithm),
+        checksum_type: record.checksum.map(|(_, kind)| kind),
+    }
+}
+
+fn uploads_page(lines: Vec<Line>, more: bool) -> UploadsPage {
+    let mut page = UploadsPage::default();
+    let mut last = None;
+    for line in lines {
+        match line {
+            Line::Prefix(prefix) => {
+                last = Some((prefix.clone(), None));
+                page.common_prefixes.push(prefix);
+            }
+            Line::Upload(key, id, record) => {
+                last = Some((key.clone(), Some(id.to_string())));
+                page.uploads.push(upload_info(key, id.to_string(), *record));
+            }
+            Line::Object(..) => {}
+        }
+    }
+    page.next = last.filter(|_| more);
+    page
+}
+
+/// What is told of an upload.
+pub(crate) fn upload_info(key: String, upload_id: String, record: UploadRecord) -> UploadInfo {
+    UploadInfo {
+        key,
+        upload_id,
+        initiated: record.initiated,
+        storage_class: record.description.storage_class.unwrap_or_else(|| STORAGE_CLASS_DEFAULT.to_owned()),
+        checksum_algorithm: record.chosen.then_some(record.algorithm),
+        checksum_type: record.chosen.then_some(record.checksum_type),
+    }
+}

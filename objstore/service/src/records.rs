@@ -1,0 +1,328 @@
+//! Rows of the metadata. Each begins with a format byte; the rest is postcard. Versions and parts carry small
+//! bodies behind their record, so that reading them copies nothing.
+
+use bytes::Bytes;
+use karri_ring_node::ExtentRef;
+use karri_ring_types::{DataId, Timestamp, VersionId};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::keys::BucketId;
+use crate::{Checksum, ChecksumAlgorithm, ChecksumType, ContentHeaders, Owner};
+
+/// Version of every record and message of this crate.
+const FORMAT: u8 = 1;
+
+/// Bytes that are no record or message of this version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unreadable {0}")]
+pub(crate) struct Unreadable(pub(crate) &'static str);
+
+/// A record or message as bytes.
+pub(crate) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
+    encode_with_tail(value, &[])
+}
+
+/// A record with a body behind it.
+pub(crate) fn encode_with_tail<T: Serialize>(value: &T, tail: &[u8]) -> Vec<u8> {
+    const RECORD_BYTES_TYPICAL: usize = 256;
+    let mut bytes = Vec::with_capacity(RECORD_BYTES_TYPICAL + tail.len());
+    bytes.push(FORMAT);
+    let mut bytes = postcard::to_extend(value, bytes).expect("records have no maps and do not fail to serialise");
+    bytes.extend_from_slice(tail);
+    bytes
+}
+
+/// Reads what [`encode`] wrote.
+pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Unreadable> {
+    Ok(decode_with_tail(bytes)?.0)
+}
+
+/// Reads what [`encode_with_tail`] wrote; the body's length comes with it.
+pub(crate) fn decode_with_tail<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize), Unreadable> {
+    match bytes.split_first() {
+        Some((&FORMAT, rest)) => {
+            let (value, tail) = postcard::take_from_bytes(rest).map_err(|_| Unreadable(std::any::type_name::<T>()))?;
+            Ok((value, tail.len()))
+        }
+        _ => Err(Unreadable(std::any::type_name::<T>())),
+    }
+}
+
+/// Reads a record and shares the body behind it.
+pub(crate) fn decode_and_tail<T: DeserializeOwned>(bytes: &Bytes) -> Result<(T, Bytes), Unreadable> {
+    let (value, tail) = decode_with_tail(bytes)?;
+    Ok((value, bytes.slice(bytes.len() - tail..)))
+}
+
+/// An entity tag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Etag {
+    /// MD5 of the bytes.
+    Md5([u8; 16]),
+    /// MD5 over the MD5s of this many parts.
+    Parts([u8; 16], u16),
+}
+
+impl Etag {
+    pub(crate) fn text(&self) -> String {
+        match self {
+            Self::Md5(md5) => hex::encode(md5),
+            Self::Parts(md5, count) => format!("{}-{count}", hex::encode(md5)),
+        }
+    }
+}
+
+/// Names the holding by which a version or part uses data that another object owns.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Loan {
+    /// The owner's route.
+    pub(crate) route: Vec<u8>,
+    /// Row in [`crate::keys::HOLDERS`] there.
+    pub(crate) holder: DataId,
+}
+
+/// Parts with consecutive numbers and equal sizes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PartRun {
+    pub(crate) first: u16,
+    pub(crate) count: u16,
+    pub(crate) size: u64,
+}
+
+/// Where the bytes of a version or part are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Data {
+    /// Behind the record.
+    Inline,
+    /// In these extents, from `skip` on, as many as the size says.
+    Extents { data: DataId, loan: Option<Loan>, extents: Vec<ExtentRef>, skip: u64 },
+    /// In the rows of these parts of an upload.
+    Parts { data: DataId, loan: Option<Loan>, runs: Vec<PartRun> },
+}
+
+impl Data {
+    /// Id and loan of data outside of the record.
+    pub(crate) fn outside(&self) -> Option<(DataId, Option<&Loan>)> {
+        match self {
+            Self::Inline => None,
+            Self::Extents { data, loan, .. } | Self::Parts { data, loan, .. } => Some((*data, loan.as_ref())),
+        }
+    }
+
+    /// Id of data that is the record's own.
+    pub(crate) fn own(&self) -> Option<DataId> {
+        self.outside().filter(|(_, loan)| loan.is_none()).map(|(data, _)| data)
+    }
+
+    /// The id under which the collector gets this: its own, or that of its holding.
+    pub(crate) fn garbage_id(&self) -> Option<DataId> {
+        self.outside().map(|(data, loan)| loan.map_or(data, |loan| loan.holder))
+    }
+
+    pub(crate) fn parts_count(&self) -> Option<u16> {
+        match self {
+            Self::Parts { runs, .. } => Some(runs.iter().map(|run| run.count).sum()),
+            _ => None,
+        }
+    }
+}
+
+/// What a client says about an object beside its bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Description {
+    pub(crate) content: ContentHeaders,
+    pub(crate) user_metadata: Vec<(String, String)>,
+    pub(crate) tags: Vec<(String, String)>,
+    pub(crate) storage_class: Option<String>,
+}
+
+/// A version of an object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct VersionRecord {
+    pub(crate) version: VersionId,
+    pub(crate) size: u64,
+    pub(crate) etag: Etag,
+    pub(crate) modified: Timestamp,
+    pub(crate) checksum: Option<Checksum>,
+    pub(crate) checksum_type: ChecksumType,
+    pub(crate) description: Description,
+    pub(crate) data: Data,
+}
+
+/// What a listing prints of the current version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct CurrentRecord {
+    pub(crate) version: VersionId,
+    pub(crate) size: u64,
+    pub(crate) etag: Etag,
+    pub(crate) modified: Timestamp,
+    pub(crate) storage_class: Option<String>,
+    pub(crate) checksum: Option<(ChecksumAlgorithm, ChecksumType)>,
+}
+
+impl CurrentRecord {
+    pub(crate) fn of(record: &VersionRecord) -> Self {
+        Self {
+            version: record.version,
+            size: record.size,
+            etag: record.etag,
+            modified: record.modified,
+            storage_class: record.description.storage_class.clone(),
+            checksum: record.checksum.as_ref().map(|checksum| (checksum.algorithm, record.checksum_type)),
+        }
+    }
+}
+
+/// A bucket, in its own range.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct BucketRecord {
+    pub(crate) name: String,
+    pub(crate) owner: Owner,
+    pub(crate) created: Timestamp,
+    pub(crate) region: String,
+}
+
+/// How far the creation of a bucket has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum BucketState {
+    /// The name is taken, the record may not be there yet.
+    Creating,
+    /// The record was there. When it is not any more, the bucket was deleted and this entry is next.
+    Active,
+}
+
+/// A bucket's entry in the directory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct DirectoryEntry {
+    pub(crate) id: BucketId,
+    pub(crate) state: BucketState,
+    pub(crate) record: BucketRecord,
+}
+
+/// An upload that is going on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct UploadRecord {
+    pub(crate) initiated: Timestamp,
+    pub(crate) description: Description,
+    pub(crate) algorithm: ChecksumAlgorithm,
+    pub(crate) checksum_type: ChecksumType,
+    /// Whether the client chose the algorithm, and is told checksums of parts.
+    pub(crate) chosen: bool,
+}
+
+/// A part. Its bytes are behind the record when they are inline.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PartRecord {
+    /// Names this writing of the part.
+    pub(crate) data_id: DataId,
+    pub(crate) size: u64,
+    pub(crate) md5: [u8; 16],
+    pub(crate) modified: Timestamp,
+    pub(crate) checksum: Option<Checksum>,
+    pub(crate) data: Data,
+}
+
+/// A completed upload.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct CompletedRecord {
+    pub(crate) version: VersionId,
+    pub(crate) size: u64,
+    pub(crate) etag: Etag,
+    pub(crate) modified: Timestamp,
+    pub(crate) checksum: Option<Checksum>,
+    pub(crate) checksum_type: ChecksumType,
+}
+
+/// What a command did that another has undone since, or a conditional delete: should it arrive again, it has its
+/// answer here and does nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct OperationRecord {
+    pub(crate) since: Timestamp,
+    /// When the version was written, for a write.
+    pub(crate) modified: Timestamp,
+}
+
+/// Work for the garbage collector.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct GarbageRecord {
+    /// When it became garbage; readers get some time to finish.
+    pub(crate) since: Timestamp,
+    pub(crate) work: GarbageWork,
+}
+
+/// What is to be collected.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum GarbageWork {
+    /// Own extents.
+    Extents(Vec<ExtentRef>),
+    /// All parts of an upload.
+    Parts,
+    /// Parts of an upload that are not among these.
+    UnusedParts(Vec<PartRun>),
+    /// A holding of data of another object.
+    Loan { loan: Loan, data: DataId },
+}
+
+/// Data that nobody may refer to any more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct CondemnedRecord {
+    pub(crate) since: Timestamp,
+    /// Extents that are still to be deleted.
+    pub(crate) extents: Vec<karri_ring_types::ExtentId>,
+    /// Whether parts of the upload are still to be taken apart.
+    pub(crate) parts: bool,
+    /// Never referred to by a commit. A commit may still come, however late, so this row stays.
+    pub(crate) orphan: bool,
+}
+
+impl CondemnedRecord {
+    pub(crate) fn is_done(&self) -> bool {
+        self.extents.is_empty() && !self.parts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use karri_ring_types::{Digest, ExtentId};
+
+    fn record(data: Data) -> VersionRecord {
+        VersionRecord {
+            version: VersionId(u128::MAX / 3),
+            size: 64 << 20,
+            etag: Etag::Md5([9; 16]),
+            modified: Timestamp(1_800_000_000_000),
+            checksum: Some(crate::checksum::checksum_of(ChecksumAlgorithm::Crc64Nvme, b"x")),
+            checksum_type: ChecksumType::FullObject,
+            description: Description {
+                content: ContentHeaders { content_type: Some("application/octet-stream".into()), ..Default::default() },
+                ..Default::default()
+            },
+            data,
+        }
+    }
+
+    #[test]
+    fn an_object_costs_at_most_400_bytes() {
+        let extent = ExtentRef { id: ExtentId(u128::MAX / 5), length_bytes: 64 << 20, root: Digest::of(b"x") };
+        let record = record(Data::Extents { data: DataId(u128::MAX / 7), loan: None, extents: vec![extent], skip: 0 });
+        let rows = encode(&record).len() + encode(&CurrentRecord::of(&record)).len();
+        let key = BucketId([0; 16]).route("a/key/of/thirty/two/bytes/........");
+        assert!(rows + 2 * key.len() + 16 <= 400, "{} bytes", rows + 2 * key.len() + 16);
+    }
+
+    #[test]
+    fn a_body_follows_its_record() {
+        let row = Bytes::from(encode_with_tail(&record(Data::Inline), b"body"));
+        let (read, body) = decode_and_tail::<VersionRecord>(&row).expect("readable");
+        assert_eq!((read, &body[..]), (record(Data::Inline), &b"body"[..]));
+    }
+
+    #[test]
+    fn another_format_is_refused() {
+        assert!(decode::<PartRun>(&[2, 1, 1, 1]).is_err());
+        assert!(decode::<PartRun>(&[]).is_err());
+        assert!(decode::<PartRun>(&[FORMAT]).is_err());
+    }
+}
