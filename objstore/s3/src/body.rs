@@ -1,7 +1,7 @@
 //! Request bodies: small documents, and the stream of an upload.
 
 use async_trait::async_trait;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use karri_objstore_gateway::{ApiError, ApiRequest, BodyError, RequestBody};
 use karri_objstore_service::{ByteSource, Checksum, ChecksumAlgorithm, SourceError};
 use karri_objstore_wire::{BodyKind, Operation};
@@ -15,24 +15,13 @@ pub(crate) async fn document(request: &mut ApiRequest, operation: Operation) -> 
         BodyKind::Document { limit_bytes } => limit_bytes,
         BodyKind::None | BodyKind::Stream => 0,
     };
-    let mut first = Bytes::new();
-    let mut joined = BytesMut::new();
-    while let Some(piece) = request.body.next().await {
-        let piece = piece.map_err(ApiError::from)?;
-        if first.len() + joined.len() + piece.len() > limit {
+    request.body.gather(limit).await.map_err(|failure| match failure {
+        BodyError::TooLarge { limit } => {
             let extra = [("MaxMessageLengthBytes", limit.to_string())];
-            return Err(error_with("MaxMessageLengthExceeded", 400, "Your request was too big.", extra));
+            error_with("MaxMessageLengthExceeded", 400, "Your request was too big.", extra)
         }
-        if first.is_empty() && joined.is_empty() {
-            first = piece;
-            continue;
-        }
-        if joined.is_empty() {
-            joined.extend_from_slice(&std::mem::take(&mut first));
-        }
-        joined.extend_from_slice(&piece);
-    }
-    Ok(if joined.is_empty() { first } else { joined.freeze() })
+        failure => ApiError::from(failure),
+    })
 }
 
 /// The body of an upload as the service reads it. It keeps the gateway's own error, which says more to the client

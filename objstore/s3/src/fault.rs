@@ -178,3 +178,61 @@ fn retry_later(mut error: ApiError) -> ApiError {
     set(&mut error.headers, RETRY_AFTER, RETRY_AFTER_SECONDS);
     error
 }
+
+#[cfg(test)]
+mod tests {
+    use karri_objstore_service::{ChecksumAlgorithm, SourceError};
+    use karri_ring_types::Timestamp;
+
+    use super::*;
+
+    fn every_failure() -> Vec<ServiceError> {
+        vec![
+            ServiceError::NoSuchBucket,
+            ServiceError::InvalidBucketName,
+            ServiceError::BucketAlreadyOwnedByYou,
+            ServiceError::BucketAlreadyExists,
+            ServiceError::BucketNotEmpty,
+            ServiceError::NoSuchKey,
+            ServiceError::NoSuchVersion,
+            ServiceError::NoSuchUpload,
+            ServiceError::KeyTooLong,
+            ServiceError::InvalidPart { part_number: 3, etag: "e".into() },
+            ServiceError::InvalidPartOrder,
+            ServiceError::InvalidPartNumber { parts_count: 2 },
+            ServiceError::EntityTooSmall { size: 5, part_number: 1, etag: "e".into() },
+            ServiceError::EntityTooLarge,
+            ServiceError::PreconditionFailed { condition: "If-Match" },
+            ServiceError::NotModified { etag: "e".into(), last_modified: Timestamp(0) },
+            ServiceError::ConditionalRequestConflict,
+            ServiceError::InvalidRange { size: 9 },
+            ServiceError::BadDigest { expected: "a".into(), calculated: "b".into() },
+            ServiceError::ChecksumMismatch { algorithm: ChecksumAlgorithm::Crc32c },
+            ServiceError::InvalidRequest("Why.".into()),
+            ServiceError::Source(SourceError::new("secret")),
+            ServiceError::SlowDown,
+            ServiceError::Unavailable,
+            ServiceError::DiskFull,
+            ServiceError::Internal("secret".into()),
+        ]
+    }
+
+    /// Codes, statuses and words are what clients match: a change here is one that they see.
+    #[test]
+    fn the_table_is_the_golden_one() {
+        let mut table = String::new();
+        for failure in every_failure() {
+            let error = from_service(failure, Subject::upload("bucket", "key", "upload"));
+            table.push_str(&format!("{} {}: {}", error.status, error.code, error.message));
+            for (name, value) in &error.extra {
+                table.push_str(&format!(" | {name}={value}"));
+            }
+            for (name, value) in error.headers.iter() {
+                table.push_str(&format!(" | {name}: {}", value.to_str().expect("text")));
+            }
+            table.push('\n');
+        }
+        assert!(!table.contains("secret"), "internal text reached a client");
+        assert_eq!(table, include_str!("../golden/errors.txt"), "now:\n{table}");
+    }
+}

@@ -18,7 +18,8 @@ async fn buckets_come_and_go() {
         b"<CreateBucketConfiguration><LocationConstraint>nowhere</LocationConstraint></CreateBucketConfiguration>";
     s3.put("/two", &[], nowhere).await.expect_error(400, "InvalidLocationConstraint");
     s3.put("/two", &[], b"<CreateBucket").await.expect_error(400, "MalformedXML");
-    let here = b"<CreateBucketConfiguration><LocationConstraint>us-east-1</LocationConstraint></CreateBucketConfiguration>";
+    let here =
+        b"<CreateBucketConfiguration><LocationConstraint>us-east-1</LocationConstraint></CreateBucketConfiguration>";
     s3.put("/two", &[], here).await.expect(200);
 
     assert_eq!(s3.get("/").await.expect(200).elements("Name"), ["one", "two"]);

@@ -12,7 +12,8 @@ async fn begin(s3: &Client, target: &str, headers: &[(&str, &str)]) -> String {
 }
 
 fn completion(parts: &[(u16, &str)]) -> String {
-    let part = |(number, etag): &(u16, &str)| format!("<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>");
+    let part =
+        |(number, etag): &(u16, &str)| format!("<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>");
     let parts: String = parts.iter().map(part).collect();
     format!("<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>")
 }

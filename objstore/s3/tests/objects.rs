@@ -10,7 +10,8 @@ const KIB: usize = 1024;
 async fn what_is_put_is_read() {
     let (_node, s3) = start().await;
     s3.put("/files", &[], b"").await.expect(200);
-    let put = s3.put("/files/a%20b.txt", &[("content-type", "text/plain"), ("x-amz-meta-mtime", "1.5")], b"hello").await;
+    let put =
+        s3.put("/files/a%20b.txt", &[("content-type", "text/plain"), ("x-amz-meta-mtime", "1.5")], b"hello").await;
     let put = put.expect(200);
     assert_eq!(put.header("etag"), Some("\"5d41402abc4b2a76b9719d911017c592\""));
 
@@ -58,7 +59,9 @@ async fn ranges() {
         let got = s3.send("GET", "/files/k", &[("range", range)], b"").await.expect(200);
         assert_eq!(got.body.len(), body.len(), "{range} is ignored");
     }
-    for (key, range, size) in [("k", "bytes=102400-", "102400"), ("empty", "bytes=0-", "0"), ("k", "bytes=-0", "102400")] {
+    for (key, range, size) in
+        [("k", "bytes=102400-", "102400"), ("empty", "bytes=0-", "0"), ("k", "bytes=-0", "102400")]
+    {
         let got = s3.send("GET", &format!("/files/{key}"), &[("range", range)], b"").await;
         let got = got.expect_error(416, "InvalidRange");
         assert_eq!(got.header("content-range"), Some(format!("bytes */{size}").as_str()));
@@ -105,7 +108,8 @@ async fn content_must_match_what_was_claimed() {
     put(&[("x-amz-sdk-checksum-algorithm", "CRC32")]).await.expect_error(400, "InvalidRequest");
     s3.get("/files/k").await.expect_error(404, "NoSuchKey");
 
-    let stored = put(&[("x-amz-checksum-crc32", "y/Q5Jg=="), ("x-amz-sdk-checksum-algorithm", "CRC32")]).await.expect(200);
+    let stored =
+        put(&[("x-amz-checksum-crc32", "y/Q5Jg=="), ("x-amz-sdk-checksum-algorithm", "CRC32")]).await.expect(200);
     assert_eq!(stored.header("x-amz-checksum-crc32"), Some("y/Q5Jg=="));
     let head = s3.send("HEAD", "/files/k", &[("x-amz-checksum-mode", "ENABLED")], b"").await.expect(200);
     assert_eq!(head.header("x-amz-checksum-crc32"), Some("y/Q5Jg=="));
@@ -203,7 +207,8 @@ async fn batches_of_deletes() {
     assert_eq!(deleted.elements("Key"), ["a", "b&amp;", "missing"]);
     s3.get("/files/a").await.expect_error(404, "NoSuchKey");
 
-    let quiet = delete_batch(&s3, "<Delete><Quiet>true</Quiet><Object><Key>a</Key></Object></Delete>").await.expect(200);
+    let quiet =
+        delete_batch(&s3, "<Delete><Quiet>true</Quiet><Object><Key>a</Key></Object></Delete>").await.expect(200);
     assert!(quiet.elements("Key").is_empty());
     delete_batch(&s3, "<Delete></Delete>").await.expect_error(400, "MalformedXML");
     delete_batch(&s3, "<Delete><Object>").await.expect_error(400, "MalformedXML");

@@ -45,7 +45,10 @@ impl Answer {
     pub fn elements(&self, name: &str) -> Vec<String> {
         let text = self.text();
         let (open, close) = (format!("<{name}>"), format!("</{name}>"));
-        text.split(&open).skip(1).filter_map(|rest| rest.split_once(&close).map(|(inner, _)| inner.to_owned())).collect()
+        text.split(&open)
+            .skip(1)
+            .filter_map(|rest| rest.split_once(&close).map(|(inner, _)| inner.to_owned()))
+            .collect()
     }
 
     pub fn header(&self, name: &str) -> Option<&str> {
@@ -121,7 +124,8 @@ impl Client {
             .map(|pair| if pair.contains('=') { pair.to_owned() } else { format!("{pair}=") })
             .collect();
         pairs.sort();
-        let canonical_headers: String = headers.iter().map(|(name, value)| format!("{name}:{}\n", value.trim())).collect();
+        let canonical_headers: String =
+            headers.iter().map(|(name, value)| format!("{name}:{}\n", value.trim())).collect();
         let signed: Vec<&str> = headers.keys().map(String::as_str).collect();
         let signed = signed.join(";");
         let hash = &headers["x-amz-content-sha256"];

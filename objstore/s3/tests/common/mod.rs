@@ -1,0 +1,127 @@
+//! One real node behind a real gateway, in this process: metadata and extents in RocksDB below a temporary folder.
+
+mod client;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use karri_objstore_gateway::{AdminPages, Credential, Credentials, Gateway, GatewayConfig, Principal};
+use karri_objstore_s3::{AccountAuthorizer, S3, S3Config};
+use karri_objstore_service::{ObjectService, ServiceConfig};
+use karri_ring_extent::{ExtentConfig, ExtentStore};
+use karri_ring_meta::{MetaConfig, MetaNode};
+use karri_ring_node::{LayoutSource, StorageConfig, StorageNode, StorageParts};
+use karri_ring_placement::{Layout, NodeSpec};
+use karri_ring_raft::{HostConfig, RaftHost};
+use karri_ring_rpc::{MemoryNetwork, Router};
+use karri_ring_types::{Clock, ManualClock, NodeId, Rng, SystemRng, Timestamp};
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+#[allow(unused_imports, reason = "not every test file names both")]
+pub use client::{Answer, Client};
+
+const NODE: NodeId = NodeId(1);
+const ACCOUNT: &str = "000000000000";
+const ACCESS_KEY: &str = "AKIATEST";
+const SECRET_KEY: &str = "secret";
+
+/// 2026-01-01, which is when the client signs.
+const NOW: Timestamp = Timestamp(1_767_225_600_000);
+
+struct OneNode(Arc<Layout>);
+
+impl LayoutSource for OneNode {
+    fn layout(&self) -> Arc<Layout> {
+        self.0.clone()
+    }
+
+    fn alive(&self, _: NodeId) -> bool {
+        true
+    }
+}
+
+struct Root;
+
+#[async_trait]
+impl Credentials for Root {
+    async fn lookup(&self, access_key: &str) -> Option<Credential> {
+        let principal = Principal {
+            account_id: ACCOUNT.to_owned(),
+            user_id: "0".repeat(64),
+            arn: format!("arn:aws:iam::{ACCOUNT}:root"),
+            display_name: "root".to_owned(),
+        };
+        (access_key == ACCESS_KEY).then(|| Credential::new(SECRET_KEY, principal))
+    }
+}
+
+impl AdminPages for Root {
+    fn live(&self) -> bool {
+        true
+    }
+
+    fn ready(&self) -> bool {
+        true
+    }
+
+    fn metrics(&self) -> String {
+        String::new()
+    }
+}
+
+/// Keeps the node alive; it goes with the test.
+pub struct Node {
+    _dir: TempDir,
+    _meta: Arc<MetaNode>,
+    _storage: Arc<StorageNode>,
+    stop: CancellationToken,
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// A new node, and a client of it.
+pub async fn start() -> (Node, Client) {
+    let dir = tempfile::tempdir().expect("a folder");
+    let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(NOW));
+    let rng: Arc<dyn Rng> = Arc::new(SystemRng);
+    let router = Router::new();
+    let transport = MemoryNetwork::new().transport(NODE, router.clone());
+    let raft = HostConfig::new(NODE, dir.path().join("raft"));
+    let raft = RaftHost::open(raft, transport.clone(), &router).await.expect("raft");
+    let meta = MetaConfig::new(NODE, dir.path().join("metadata"));
+    let meta =
+        MetaNode::open(meta, raft, transport.clone(), &router, clock.clone(), rng.clone()).await.expect("metadata");
+    meta.register(ObjectService::EVALUATOR, ObjectService::evaluator());
+    meta.register(ObjectService::DIRECTORY, ObjectService::directory_evaluator());
+    meta.start().await.expect("start");
+    meta.bootstrap(4).await.expect("bootstrap");
+
+    let node = NodeSpec { id: NODE, zone: "a".to_owned(), capacity_bytes: 1 << 40 };
+    let layout = Layout::empty(1).next(vec![node], 1).expect("a layout");
+    let extents = ExtentConfig { dir: dir.path().join("extents"), reserve_bytes: 0 };
+    let parts = StorageParts {
+        store: ExtentStore::open(extents).expect("extents"),
+        transport,
+        layouts: Arc::new(OneNode(Arc::new(layout))),
+        clock: clock.clone(),
+        rng: rng.clone(),
+    };
+    let storage = StorageNode::new(parts, StorageConfig::default(), &router);
+    let config = ServiceConfig::default();
+    let service = ObjectService::new(meta.client(), storage.client(), clock.clone(), rng.clone(), config);
+
+    let authorizer = Arc::new(AccountAuthorizer::new(ACCOUNT));
+    let s3 = Arc::new(S3::new(service, authorizer, S3Config { region: client::REGION.to_owned() }));
+    let config = GatewayConfig::new(([127, 0, 0, 1], 0).into(), client::REGION);
+    let gateway = Gateway::bind(config, Arc::new(Root), s3, Arc::new(Root), clock, rng).await.expect("bind");
+    let address = gateway.local_addr();
+    let stop = CancellationToken::new();
+    tokio::spawn(gateway.serve(stop.clone()));
+    let client = Client { address, access_key: ACCESS_KEY.to_owned(), secret_key: SECRET_KEY.to_owned() };
+    (Node { _dir: dir, _meta: meta, _storage: storage, stop }, client)
+}
