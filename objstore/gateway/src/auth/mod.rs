@@ -215,3 +215,6 @@ pub(crate) fn strip_parameters(query: &mut Vec<(String, String)>, kind: AuthKind
         AuthKind::Anonymous | AuthKind::HeaderV4 | AuthKind::HeaderV2 => {}
     }
 }
+
+#[cfg(test)]
+mod tests;

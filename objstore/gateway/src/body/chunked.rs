@@ -17,6 +17,7 @@ const SIZE_LINE_BYTES_MAX: usize = 256;
 const TRAILER_BYTES_MAX: usize = 8 << 10;
 /// The digest of an empty text, in the place of extensions that no client uses.
 const EMPTY_SHA256_LINE: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\n";
+const SPACES: [char; 2] = [' ', '\t'];
 const TRAILER_SIGNATURE: &str = "x-amz-trailer-signature";
 
 /// How the chunks of a body are framed.
@@ -222,7 +223,8 @@ impl ChunkDecoder {
         if self.trailer_bytes > TRAILER_BYTES_MAX {
             return Err(BodyError::Trailers);
         }
-        let text = std::str::from_utf8(&line).map_err(|_| BodyError::Trailers)?.trim_end_matches('\r');
+        let text = std::str::from_utf8(&line).map_err(|_| BodyError::Trailers)?;
+        let text = text.strip_suffix('\r').unwrap_or(text);
         if text.is_empty() {
             // AWS's own example has an empty line between the trailers and their signature.
             if self.plan.signer.is_some() && self.trailer_signature.is_none() && !self.trailer_gap {
@@ -234,8 +236,8 @@ impl ChunkDecoder {
             return Ok(());
         }
         let (name, value) = text.split_once(':').ok_or(BodyError::Trailers)?;
-        let name = name.trim().to_ascii_lowercase();
-        let value = value.trim();
+        let name = name.trim_matches(SPACES).to_ascii_lowercase();
+        let value = value.trim_matches(SPACES);
         if self.trailer_signature.is_some() {
             return Err(BodyError::Trailers);
         }
