@@ -86,6 +86,9 @@ impl AdminPages for Admin {
         for (name, help, value) in self.sources.storage.counters().each() {
             metric(&mut page, &format!("karri_extent_{name}_total"), help, "counter", value);
         }
+        for (name, help, value) in self.sources.maintenance.counters().each() {
+            metric(&mut page, &format!("karri_maintain_{name}_total"), help, "counter", value);
+        }
         page
     }
 }

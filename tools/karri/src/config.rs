@@ -78,11 +78,12 @@ impl Default for ClusterConfig {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct StorageConfig {
     pub(crate) reserve_bytes: u64,
+    pub(crate) garbage_age_seconds: u64,
 }
 
 impl Default for StorageConfig {
     fn default() -> Self {
-        Self { reserve_bytes: 1 << 30 }
+        Self { reserve_bytes: 1 << 30, garbage_age_seconds: 60 }
     }
 }
 
@@ -145,6 +146,7 @@ const SETTINGS: &[(&str, &str, &str, &str)] = &[
     ("cluster.replicas", "1 to 7", "3", "Copies of each extent, as far as there are nodes. Read by `karri cluster init`."),
     ("cluster.data_ranges", "1 to 256", "8", "Metadata ranges made at the start. Read by `karri cluster init`."),
     ("storage.reserve_bytes", "integer", "1073741824", "Free space at which the node refuses writes and keeps serving reads."),
+    ("storage.garbage_age_seconds", "integer", "60", "How long deleted data is left to readers that have begun."),
     ("log.filter", "text", "\"info\"", "Levels by target, as in `info,access=warn`."),
     ("log.json", "boolean", "false", "One JSON object a line."),
 ];

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use karri_objstore_gateway::{Gateway, GatewayConfig, TlsFiles};
-use karri_objstore_maintain::Maintainer;
+use karri_objstore_maintain::{MaintainConfig, Maintenance, OrphanVerdicts};
 use karri_objstore_s3::{AccountAuthorizer, S3, S3Config};
 use karri_objstore_service::{ObjectService, ServiceConfig};
 use karri_ring_extent::{ExtentConfig, ExtentStore};
@@ -140,13 +140,16 @@ pub(crate) async fn run(
     let storage = StorageNode::new(parts, StorageConfig::default(), &router);
     let service =
         ObjectService::new(meta.client(), storage.client(), clock.clone(), rng.clone(), ServiceConfig::default());
-    let maintainer = Maintainer::new(meta.clone(), service.clone(), storage.client(), clock.clone());
+    let garbage_age = Duration::from_secs(config.storage.garbage_age_seconds);
+    let maintain_config = MaintainConfig { garbage_age, ..MaintainConfig::default() };
+    let maintenance =
+        Maintenance::new(meta.clone(), service.clone(), clock.clone(), rng.clone(), maintain_config);
     let sources = Arc::new(StatusSources {
         membership: membership.clone(),
         meta: meta.clone(),
         storage: storage.clone(),
         raft: raft.clone(),
-        maintainer: maintainer.clone(),
+        maintenance: maintenance.clone(),
     });
     StatusService::register(&router, sources.clone(), root.clone());
 
@@ -159,8 +162,9 @@ pub(crate) async fn run(
     meta.start().await?;
     bootstrap(&config, &dir, &meta, &membership).await?;
     tasks.spawn(membership.clone().run(background.clone()));
-    tasks.spawn(storage.clone().run(Some(maintainer.verdicts()), background.clone()));
-    tasks.spawn(maintainer.run(background.clone()));
+    let verdicts = Arc::new(OrphanVerdicts::new(service.clone()));
+    tasks.spawn(storage.clone().run(Some(verdicts), background.clone()));
+    tasks.spawn(maintenance.run(background.clone()));
 
     let authorizer = Arc::new(AccountAuthorizer::new(ROOT_ACCOUNT));
     let s3 = Arc::new(S3::new(service, authorizer, S3Config { region: config.s3.region.clone() }));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 use async_trait::async_trait;
 use bytes::Bytes;
-use karri_objstore_maintain::Maintainer;
+use karri_objstore_maintain::Maintenance;
 use karri_ring_meta::MetaNode;
 use karri_ring_node::StorageNode;
 use karri_ring_node::join::{self, Credentials};
@@ -34,7 +34,7 @@ pub(crate) struct StatusSources {
     pub(crate) meta: Arc<MetaNode>,
     pub(crate) storage: Arc<StorageNode>,
     pub(crate) raft: Arc<RaftHost>,
-    pub(crate) maintainer: Arc<Maintainer>,
+    pub(crate) maintenance: Arc<Maintenance>,
 }
 
 /// The state of a cluster as one node sees it.
