@@ -218,3 +218,46 @@ async fn batches_of_deletes() {
     let refused = delete_batch(&s3, &long).await.expect(200);
     assert_eq!(refused.element("Code").as_deref(), Some("KeyTooLongError"));
 }
+
+/// A PUT of `body` in one chunk, as SDKs send it: its checksum comes in the trailer.
+async fn put_with_trailer(s3: &Client, body: &str, crc32: &str) -> common::Answer {
+    let length = body.len().to_string();
+    let framed = format!("{:x}\r\n{body}\r\n0\r\nx-amz-checksum-crc32:{crc32}\r\n\r\n", body.len());
+    let headers = [
+        ("x-amz-content-sha256", "STREAMING-UNSIGNED-PAYLOAD-TRAILER"),
+        ("x-amz-decoded-content-length", length.as_str()),
+        ("x-amz-trailer", "x-amz-checksum-crc32"),
+        ("x-amz-sdk-checksum-algorithm", "CRC32"),
+        ("content-encoding", "aws-chunked"),
+    ];
+    s3.put("/files/k", &headers, framed.as_bytes()).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn checksums_in_trailers() {
+    let (_node, s3) = start().await;
+    s3.put("/files", &[], b"").await.expect(200);
+    put_with_trailer(&s3, "123456789", "AAAAAA==").await.expect_error(400, "BadDigest");
+    let refused = put_with_trailer(&s3, "123456789", "nonsense").await;
+    assert_eq!(refused.status, 400, "{}", refused.text());
+    s3.get("/files/k").await.expect_error(404, "NoSuchKey");
+    let stored = put_with_trailer(&s3, "123456789", "y/Q5Jg==").await.expect(200);
+    assert_eq!(stored.header("x-amz-checksum-crc32"), Some("y/Q5Jg=="));
+    let got = s3.get("/files/k").await.expect(200);
+    assert_eq!((got.body.as_slice(), got.header("content-encoding")), (b"123456789".as_slice(), None));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn thirty_two_writers_race_for_one_key() {
+    let (_node, s3) = start().await;
+    s3.put("/files", &[], b"").await.expect(200);
+    let s3 = std::sync::Arc::new(s3);
+    let mut writers = tokio::task::JoinSet::new();
+    for n in 0..32u8 {
+        let s3 = s3.clone();
+        writers.spawn(async move { s3.put("/files/k", &[("if-none-match", "*")], &[n]).await.status });
+    }
+    let statuses = writers.join_all().await;
+    assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 1, "{statuses:?}");
+    assert!(statuses.iter().all(|status| [200, 409, 412].contains(status)), "{statuses:?}");
+}

@@ -80,13 +80,13 @@ impl Client {
         self.send("PUT", target, headers, body).await
     }
 
-    /// Sends a signed request; `target` is path and query, encoded.
+    /// Sends a signed request; `target` is path and query, encoded. A header `x-amz-content-sha256` replaces the hash.
     pub async fn send(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
         let mut all: BTreeMap<String, String> =
             headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), (*value).to_owned())).collect();
         all.insert("host".to_owned(), self.address.to_string());
         all.insert("x-amz-date".to_owned(), TIME.to_owned());
-        all.insert("x-amz-content-sha256".to_owned(), hex::encode(Sha256::digest(body)));
+        all.entry("x-amz-content-sha256".to_owned()).or_insert_with(|| hex::encode(Sha256::digest(body)));
         let authorization = self.sign(method, target, &all);
         all.insert("authorization".to_owned(), authorization);
         self.exchange(method, target, &all, body).await
