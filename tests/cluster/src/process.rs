@@ -94,7 +94,8 @@ impl Cluster {
         let (s3, rpc) = (free_address()?, free_address()?);
         let config = self.dir.path().join(format!("{name}.toml"));
         let text = format!(
-            "data_dir = {data_dir:?}\n{}\n[s3]\nlisten = \"{s3}\"\n[rpc]\nlisten = \"{rpc}\"\n",
+            "data_dir = {data_dir:?}\n{}\n[s3]\nlisten = \"{s3}\"\n[rpc]\nlisten = \"{rpc}\"\n\
+             [storage]\nreserve_bytes = 268435456\ngarbage_age_seconds = 1\n",
             self.options.configuration
         );
         fs::write(&config, text).context("write a node's configuration")?;

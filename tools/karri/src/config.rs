@@ -97,7 +97,7 @@ pub(crate) struct LogConfig {
 
 impl Default for LogConfig {
     fn default() -> Self {
-        Self { filter: "info".to_owned(), json: false }
+        Self { filter: "info,openraft=warn".to_owned(), json: false }
     }
 }
 
@@ -147,7 +147,7 @@ const SETTINGS: &[(&str, &str, &str, &str)] = &[
     ("cluster.data_ranges", "1 to 256", "8", "Metadata ranges made at the start. Read by `karri cluster init`."),
     ("storage.reserve_bytes", "integer", "1073741824", "Free space at which the node refuses writes and keeps serving reads."),
     ("storage.garbage_age_seconds", "integer", "60", "How long deleted data is left to readers that have begun."),
-    ("log.filter", "text", "\"info\"", "Levels by target, as in `info,access=warn`."),
+    ("log.filter", "text", "\"info,openraft=warn\"", "Levels by target, as in `info,access=warn`."),
     ("log.json", "boolean", "false", "One JSON object a line."),
 ];
 
