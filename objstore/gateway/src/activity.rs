@@ -78,7 +78,11 @@ impl Activity {
         if in_head && over(self.head_since.load(Ordering::Acquire), limits.header_read_timeout()) {
             return Verdict::Cut;
         }
-        if over(self.idle_since.load(Ordering::Acquire), limits.idle_timeout()) { Verdict::Retire } else { Verdict::Keep }
+        if over(self.idle_since.load(Ordering::Acquire), limits.idle_timeout()) {
+            Verdict::Retire
+        } else {
+            Verdict::Keep
+        }
     }
 
     fn bytes_read(&self) {

@@ -21,7 +21,7 @@ use crate::activity::Activity;
 use crate::admin;
 use crate::api::{AdminPages, ApiRequest, ApiResponse, Backend, Credentials, OperationName};
 use crate::auth::{Authenticator, Head, Scheme, payload, strip_parameters};
-use crate::body::{Linger, Pace, RequestBody, Source};
+use crate::body::{BodyError, Linger, Pace, RequestBody, Source};
 use crate::config::GatewayConfig;
 use crate::error::{ApiError, ErrorCode, ErrorContext};
 use crate::flight::{Flight, FlightBody};
@@ -99,7 +99,7 @@ impl Shared {
         let id = RequestId::generate(self.clock.as_ref(), self.rng.as_ref());
         let (clock, metrics, activity) = (self.clock.clone(), self.metrics.clone(), peer.activity.clone());
         let mut flight = Flight::new(id, &head, peer.remote, clock, metrics, activity);
-        let deadline = Instant::now() + self.config.limits.request_time_max();
+        let mut deadline = Instant::now() + self.config.limits.request_time_max();
         let body = self.open_body(&head, incoming, &flight);
         let head_only = head.method == Method::HEAD;
         // RFC 9112 6.1: a length beside a transfer coding may be an attempt to smuggle a request behind this one.
@@ -109,7 +109,11 @@ impl Shared {
         let mut response = match answered {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => error.response(&context),
-            Err(_) => ApiError::from(crate::body::BodyError::TimedOut).response(&context),
+            Err(_) => {
+                // The answer itself needs some time too.
+                deadline += self.config.limits.write_idle_timeout();
+                ApiError::from(BodyError::TimedOut).response(&context)
+            }
         };
         self.finish(&mut response, id, head_only, last);
         flight.status = response.status().as_u16();
@@ -125,8 +129,8 @@ impl Shared {
         let length = incoming.size_hint().exact();
         let awaits_continue = head.version == Version::HTTP_11
             && head.headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-        let linger = (head.version < Version::HTTP_2)
-            .then_some(Linger { bytes_max: limits.linger_bytes_max, awaits_continue });
+        let linger =
+            (head.version < Version::HTTP_2).then_some(Linger { bytes_max: limits.linger_bytes_max, awaits_continue });
         let pace = Pace::new(limits.body_idle_timeout(), limits.body_progress_bytes_min);
         RequestBody::new(Source::network(incoming, pace, flight.received.clone(), linger), length)
     }
@@ -170,8 +174,7 @@ impl Shared {
         let now = self.clock.now().as_secs();
         let (body, hash) = self.hash_unnamed(&scheme, body).await?;
         let authenticator = &self.authenticator;
-        let verified =
-            authenticator.verify(&scheme, &signed, self.credentials.as_ref(), now, hash.as_deref()).await?;
+        let verified = authenticator.verify(&scheme, &signed, self.credentials.as_ref(), now, hash.as_deref()).await?;
         flight.access_key = access_key(&scheme).map(str::to_owned);
         let payload = verified.payload.or_framed(&head.headers)?;
         context.bucket.clone_from(&target.bucket);

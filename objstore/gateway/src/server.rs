@@ -10,6 +10,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use karri_ring_types::{Clock, Rng};
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -131,6 +132,22 @@ async fn accept(
     }
 }
 
+/// Counts a connection while it is open, however it ends.
+struct Counted(Gauge);
+
+impl Counted {
+    fn new(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 struct Connection {
     shared: Arc<Shared>,
     tls: Option<Arc<Tls>>,
@@ -142,7 +159,7 @@ struct Connection {
 impl Connection {
     async fn run(self, stream: TcpStream, slot: OwnedSemaphorePermit) {
         let _slot = slot;
-        self.shared.metrics.connections.inc();
+        let _counted = Counted::new(&self.shared.metrics.connections);
         // Answers are written whole; waiting for more would only delay them.
         let _ = stream.set_nodelay(true);
         match &self.tls {
@@ -163,15 +180,13 @@ impl Connection {
                 }
             }
         }
-        self.shared.metrics.connections.dec();
     }
 
     /// Speaks HTTP until the connection ends, by itself or by one of its bounds.
     async fn drive<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(&self, stream: S) {
         let limits = &self.shared.config.limits;
         let activity = Arc::new(Activity::new());
-        let peer =
-            Arc::new(Peer { remote: self.remote.ip(), secure: self.tls.is_some(), activity: activity.clone() });
+        let peer = Arc::new(Peer { remote: self.remote.ip(), secure: self.tls.is_some(), activity: activity.clone() });
         let shared = self.shared.clone();
         let service = service_fn(move |request| shared.clone().serve(peer.clone(), request));
         let builder = builder(limits);

@@ -89,7 +89,8 @@ fn host(uri: &Uri, version: Version, headers: &HeaderMap) -> Result<String, ApiE
     if given.next().is_some() {
         return Err(ApiError::invalid_request("The request has more than one Host header."));
     }
-    let header = header.map(|value| value.to_str().map_err(|_| ApiError::invalid_request("The Host header is invalid.")));
+    let header =
+        header.map(|value| value.to_str().map_err(|_| ApiError::invalid_request("The Host header is invalid.")));
     let header = header.transpose()?;
     let authority = uri.authority().map(|authority| authority.as_str());
     match (authority, header) {
@@ -139,9 +140,8 @@ fn decode(text: &str) -> Result<String, ApiError> {
 }
 
 fn escapes_are_complete(bytes: &[u8]) -> bool {
-    memchr::memchr_iter(b'%', bytes).all(|at| {
-        bytes.get(at + 1..at + 3).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
-    })
+    memchr::memchr_iter(b'%', bytes)
+        .all(|at| bytes.get(at + 1..at + 3).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit)))
 }
 
 /// Parameters in order, duplicates kept. As S3 does, `+` is a space here, and only here.

@@ -147,9 +147,8 @@ async fn unsigned_trailers_are_read() {
         assert!(reply.text().starts_with("50000 {\"x-amz-checksum-crc32c\": \"sOO8/Q==\"}"), "{}", reply.text());
     }
     let body = unsigned_chunks(&data, 4096, TRAILER);
-    let announced = |decoded: usize, name: &str| {
-        streaming(form, decoded, body.len()).header("x-amz-trailer", name).head()
-    };
+    let announced =
+        |decoded: usize, name: &str| streaming(form, decoded, body.len()).header("x-amz-trailer", name).head();
     for (head, code) in [
         (announced(50_000, "x-amz-checksum-sha256"), "MalformedTrailerError"),
         (announced(50_001, "x-amz-checksum-crc32c"), "IncompleteBody"),
@@ -169,8 +168,7 @@ async fn framing_is_seen_without_its_name() {
     // Some clients sign UNSIGNED-PAYLOAD and tell the framing in two other headers only.
     let gateway = Running::start(|_| {}).await;
     let body = unsigned_chunks(b"hello", 5, TRAILER);
-    let request =
-        streaming("UNSIGNED-PAYLOAD", 5, body.len()).header("x-amz-trailer", "x-amz-checksum-crc32c");
+    let request = streaming("UNSIGNED-PAYLOAD", 5, body.len()).header("x-amz-trailer", "x-amz-checksum-crc32c");
     assert!(gateway.connect().await.call(request.head(), &body).await.text().starts_with("5 "));
     gateway.stop().await;
 }

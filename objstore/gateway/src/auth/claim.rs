@@ -56,9 +56,7 @@ pub(crate) fn from_header<'a>(authorization: &'a str, headers: &'a HeaderMap) ->
         ));
     };
     let scope = Scope::parse(credential).ok_or_else(|| {
-        malformed(
-            "the Credential is mal-formed; expecting \"<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request\".",
-        )
+        malformed("the Credential is mal-formed; expecting \"<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request\".")
     })?;
     check_signed_headers(signed_headers).map_err(malformed)?;
     let (timestamp, signed_at) = header_time(headers)?;
@@ -102,9 +100,8 @@ pub(crate) fn from_query<'a>(target: &'a Target, headers: &'a HeaderMap) -> Resu
              \"<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request\".",
         )
     })?;
-    let signed_at = parse_basic(date).ok_or_else(|| {
-        parameters("X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\"")
-    })?;
+    let signed_at = parse_basic(date)
+        .ok_or_else(|| parameters("X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\""))?;
     if &date[..8] != scope.date {
         return Err(parameters(format!(
             "Error parsing the X-Amz-Credential parameter; incorrect date \"{}\". This date is not the same as \

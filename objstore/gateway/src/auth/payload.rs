@@ -56,9 +56,9 @@ impl Payload {
         let framed = headers.contains_key(DECODED_LENGTH) && has_chunked_encoding(headers);
         match self {
             Self::Unsigned if framed => Ok(Self::Chunked { signed: false, trailers: true }),
-            Self::Hashed(_) if framed => Err(ApiError::invalid_request(
-                "An aws-chunked body needs a streaming value of x-amz-content-sha256.",
-            )),
+            Self::Hashed(_) if framed => {
+                Err(ApiError::invalid_request("An aws-chunked body needs a streaming value of x-amz-content-sha256."))
+            }
             other => Ok(other),
         }
     }
@@ -165,7 +165,8 @@ mod tests {
 
     #[test]
     fn the_chunked_token_is_stripped_and_others_stay() {
-        for (given, left) in [("aws-chunked", None), ("gzip, AWS-Chunked", Some("gzip")), ("gzip,br", Some("gzip,br"))] {
+        for (given, left) in [("aws-chunked", None), ("gzip, AWS-Chunked", Some("gzip")), ("gzip,br", Some("gzip,br"))]
+        {
             let mut headers = HeaderMap::new();
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static(given));
             strip_chunked_encoding(&mut headers);

@@ -325,9 +325,8 @@ fn required_parts_may_not_be_missing_or_doubled() {
 
 #[test]
 fn session_tokens_belong_to_their_key() {
-    let unknown = get_object()
-        .replace("x-amz-date,", "x-amz-date;x-amz-security-token,")
-        .with("x-amz-security-token", "abc");
+    let unknown =
+        get_object().replace("x-amz-date,", "x-amz-date;x-amz-security-token,").with("x-amz-security-token", "abc");
     assert_eq!(unknown.refused().code, "InvalidToken");
     let mut missing = get_object();
     missing.token = Some(Secret::from("abc"));
@@ -365,4 +364,20 @@ fn a_rotated_secret_is_not_served_from_the_cache() {
     let new = keys.get(&Secret::from("new"), &scope).sign(&[b"x"]);
     assert!(old != new);
     assert!(new == keys.get(&Secret::from("new"), &scope).sign(&[b"x"]));
+}
+
+#[test]
+#[ignore = "a measurement, not a check of behaviour"]
+fn the_cost_of_a_signature() {
+    const ROUNDS: u32 = 20_000;
+    let authenticator = Authenticator::new("us-east-1".to_owned(), false);
+    let call = put_object();
+    let started = tokio::time::Instant::now();
+    for _ in 0..ROUNDS {
+        assert!(call.verify_by(&authenticator).is_ok());
+    }
+    // Building the request's headers is in it too.
+    let each = started.elapsed() / ROUNDS;
+    println!("parse and verify: {each:?}");
+    assert!(each < std::time::Duration::from_micros(60), "{each:?}");
 }

@@ -8,8 +8,8 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use sha2::{Digest, Sha256};
 
-pub use self::error::BodyError;
 pub(crate) use self::chunked::{ChunkDecoder, ChunkPlan, ChunkSigner};
+pub use self::error::BodyError;
 pub(crate) use self::source::{Linger, Pace, Source};
 
 /// The body of a request, without its `aws-chunked` framing.

@@ -111,7 +111,11 @@ impl Network {
             let started = Instant::now();
             let read = timeout(self.pace.allowance(), poll_fn(|cx| self.poll_data(cx))).await;
             let time = started.elapsed().max(if read.is_err() { self.pace.allowance() } else { Duration::ZERO });
-            self.pace.waited(time)?;
+            if let Err(error) = self.pace.waited(time) {
+                // Whoever is too slow is not waited for once more.
+                self.incoming = None;
+                return Err(error);
+            }
             if let Ok(read) = read {
                 return read;
             }

@@ -96,9 +96,8 @@ impl Request {
         let canonical = format!("{}\n{}\n{query}\n{lines}\n{names}\n{}", self.method, self.path, self.payload);
         let text = format!("AWS4-HMAC-SHA256\n{TIMESTAMP}\n{SCOPE}\n{}", hash(canonical));
         let seed = signature(&text);
-        let authorization = format!(
-            "AWS4-HMAC-SHA256 Credential={ACCESS_KEY}/{SCOPE}, SignedHeaders={names}, Signature={seed}"
-        );
+        let authorization =
+            format!("AWS4-HMAC-SHA256 Credential={ACCESS_KEY}/{SCOPE}, SignedHeaders={names}, Signature={seed}");
         signed.push(("authorization".to_owned(), authorization));
         signed.extend(self.unsigned.iter().cloned());
         (signed, seed)
@@ -122,8 +121,7 @@ pub fn signed_chunks(data: &[u8], size: usize, seed: &str, trailer: Option<(&str
     let mut previous = seed.to_owned();
     let mut out = Vec::new();
     for chunk in data.chunks(size).chain([&[][..]]) {
-        let text =
-            format!("AWS4-HMAC-SHA256-PAYLOAD\n{TIMESTAMP}\n{SCOPE}\n{previous}\n{EMPTY_HASH}\n{}", hash(chunk));
+        let text = format!("AWS4-HMAC-SHA256-PAYLOAD\n{TIMESTAMP}\n{SCOPE}\n{previous}\n{EMPTY_HASH}\n{}", hash(chunk));
         previous = signature(&text);
         out.extend_from_slice(format!("{:x};chunk-signature={previous}\r\n", chunk.len()).as_bytes());
         if !chunk.is_empty() {
