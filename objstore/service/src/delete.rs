@@ -1,6 +1,6 @@
 //! Deleting objects.
 
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 
 use crate::buckets::in_bucket;
 use crate::conditions::WriteRefusal;
@@ -31,7 +31,8 @@ impl ObjectService {
     pub async fn delete_objects(&self, name: &str, items: Vec<DeleteItem>) -> Result<DeleteResults, ServiceError> {
         in_bucket!(self, name, |bucket| {
             let id = bucket.id;
-            let deletes = items.iter().map(|item| self.delete_item(id, item));
+            // Boxed: the compiler cannot prove the closure's futures Send for every lifetime (rust-lang/rust#102211).
+            let deletes: Vec<_> = items.iter().map(|item| self.delete_item(id, item).boxed()).collect();
             let results: DeleteResults =
                 futures::stream::iter(deletes).buffered(self.config.deletes_in_flight_max).collect().await;
             match results.iter().any(|result| matches!(result, Err(ServiceError::NoSuchBucket))) {

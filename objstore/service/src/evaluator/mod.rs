@@ -6,8 +6,6 @@ mod directory;
 mod listing;
 mod objects;
 mod sharing;
-#[cfg(test)]
-mod tests;
 mod uploads;
 
 use karri_ring_meta::{EvaluateError, Evaluator, Latches, Table, View};
@@ -16,6 +14,8 @@ use serde::Serialize;
 
 pub(crate) use collect::GUARD_AGE_MS_MIN;
 pub(crate) use directory::DirectoryEvaluator;
+#[cfg(test)]
+pub(crate) use directory::{answer as answer_directory, evaluate as evaluate_directory};
 pub(crate) use listing::first_row;
 
 use crate::keys::{self, BUCKETS, BucketId, GARBAGE, PARTS, UPLOADS, VERSIONS};

@@ -1,1 +1,8 @@
-//! The service over ranges and extents in memory.
+//! The service over ranges and extents in memory. Every command is carried out twice, as a retry would do it.
+
+mod buckets;
+mod copies;
+mod listing;
+mod objects;
+mod support;
+mod uploads;

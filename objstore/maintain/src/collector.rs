@@ -1,0 +1,223 @@
+//! The collector: goes through the lists of the ranges led here, in bounded batches with pauses.
+
+use std::collections::HashMap;
+use std::ops::Bound;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use karri_objstore_service::{CollectOutcome, ObjectService, ServiceError, WorkItem, WorkList, WorkPage, expired, work};
+use karri_ring_meta::{MetaNode, SYSTEM_RANGE};
+use karri_ring_types::{Clock, RangeId, Rng};
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use crate::Counters;
+
+/// How eagerly garbage is collected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MaintainConfig {
+    /// Pause between two rounds, give or take a quarter.
+    pub pause: Duration,
+    /// How long garbage is left alone, so that readers of what was deleted can finish.
+    pub garbage_age: Duration,
+    /// Rows of a range that one round looks at.
+    pub rows_per_round_max: usize,
+    /// Pieces of garbage that are dealt with at a time.
+    pub in_flight_max: usize,
+    /// Rounds between two looks at what is condemned already, and at guard rows.
+    pub rounds_between_sweeps: u64,
+}
+
+impl Default for MaintainConfig {
+    fn default() -> Self {
+        Self {
+            pause: Duration::from_secs(2),
+            garbage_age: Duration::from_secs(60),
+            rows_per_round_max: 4096,
+            in_flight_max: 8,
+            rounds_between_sweeps: 15,
+        }
+    }
+}
+
+/// What one round did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Round {
+    /// Pieces of garbage dealt with.
+    pub collected: u64,
+    /// Extents deleted everywhere.
+    pub extents_deleted: u64,
+    /// Pieces left for later.
+    pub postponed: u64,
+}
+
+/// Rows of one page.
+const PAGE_ROWS: usize = 256;
+
+/// Where the lists of a range go on.
+#[derive(Default)]
+struct Cursors {
+    garbage: Option<Vec<u8>>,
+    condemned: Option<Vec<u8>>,
+    expiry: Option<Vec<u8>>,
+}
+
+/// The background work of one node.
+pub struct Maintenance {
+    meta: Arc<MetaNode>,
+    service: Arc<ObjectService>,
+    clock: Arc<dyn Clock>,
+    rng: Arc<dyn Rng>,
+    config: MaintainConfig,
+    counters: Arc<Counters>,
+    cursors: Mutex<HashMap<RangeId, Cursors>>,
+}
+
+impl Maintenance {
+    /// Work on the ranges of `meta`.
+    pub fn new(
+        meta: Arc<MetaNode>,
+        service: Arc<ObjectService>,
+        clock: Arc<dyn Clock>,
+        rng: Arc<dyn Rng>,
+        config: MaintainConfig,
+    ) -> Arc<Self> {
+        let (counters, cursors) = (Arc::default(), Mutex::default());
+        Arc::new(Self { meta, service, clock, rng, config, counters, cursors })
+    }
+
+    /// What happened so far.
+    pub fn counters(&self) -> Arc<Counters> {
+        self.counters.clone()
+    }
+
+    /// Works until `shutdown`.
+    pub async fn run(self: Arc<Self>, shutdown: CancellationToken) {
+        let rounds = async {
+            let mut number: u64 = 0;
+            loop {
+                tokio::time::sleep(self.pause()).await;
+                let sweep = number.is_multiple_of(self.config.rounds_between_sweeps.max(1));
+                let round = self.round(sweep).await;
+                if round.collected > 0 {
+                    tracing::debug!(
+                        collected = round.collected,
+                        extents_deleted = round.extents_deleted,
+                        postponed = round.postponed,
+                        "garbage collected"
+                    );
+                }
+                number += 1;
+            }
+        };
+        shutdown.run_until_cancelled(rounds).await;
+    }
+
+    /// Nodes that were started together shall not work together.
+    fn pause(&self) -> Duration {
+        let quarter = u64::try_from(self.config.pause.as_millis() / 4).unwrap_or(u64::MAX / 4).max(1);
+        Duration::from_millis(quarter * 3 + self.rng.next_u64() % (2 * quarter))
+    }
+
+    /// Goes once through the ranges that are led here; with `sweep` also through what is condemned already.
+    pub async fn round(&self, sweep: bool) -> Round {
+        let mut round = Round::default();
+        let ranges = self.meta.led_ranges();
+        self.cursors.lock().retain(|range, _| ranges.iter().any(|led| led.id == *range));
+        for range in ranges.into_iter().filter(|range| range.id != SYSTEM_RANGE) {
+            self.work_through(range.id, WorkList::Garbage, &mut round).await;
+            if sweep {
+                self.work_through(range.id, WorkList::Condemned, &mut round).await;
+                self.expire(range.id).await;
+            }
+        }
+        self.counters.add(round.collected, round.extents_deleted, round.postponed);
+        round
+    }
+
+    async fn work_through(&self, range: RangeId, list: WorkList, round: &mut Round) {
+        let mut rows = 0;
+        while rows < self.config.rows_per_round_max {
+            let after = self.cursor(range, list);
+            let page = self.meta.leader_read(range, |view| work(view, list, bound(after.as_deref()), PAGE_ROWS));
+            let page = match page {
+                Some(Ok(page)) => page,
+                Some(Err(error)) => {
+                    tracing::warn!(%range, %error, "cannot read the garbage of a range");
+                    return;
+                }
+                None => return,
+            };
+            rows += PAGE_ROWS;
+            let WorkPage { items, next } = page;
+            let ended = next.is_none();
+            self.set_cursor(range, list, next);
+            self.collect_all(items, round).await;
+            if ended {
+                return;
+            }
+        }
+    }
+
+    async fn collect_all(&self, items: Vec<WorkItem>, round: &mut Round) {
+        let now = self.clock.now();
+        let ripe = items.into_iter().filter(|item| now.since(item.since) >= self.config.garbage_age);
+        let outcomes: Vec<Result<CollectOutcome, ServiceError>> =
+            futures::stream::iter(ripe.map(|item| async move { self.service.collect(&item).await }))
+                .buffer_unordered(self.config.in_flight_max.max(1))
+                .collect()
+                .await;
+        for outcome in outcomes {
+            match outcome {
+                Ok(outcome) => {
+                    round.extents_deleted += outcome.extents_deleted;
+                    round.collected += u64::from(!outcome.incomplete);
+                    round.postponed += u64::from(outcome.incomplete);
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "garbage stays for now");
+                    round.postponed += 1;
+                }
+            }
+        }
+    }
+
+    async fn expire(&self, range: RangeId) {
+        let after = self.cursors.lock().entry(range).or_default().expiry.clone();
+        let now = self.clock.now();
+        let found = self.meta.leader_read(range, |view| expired(view, bound(after.as_deref()), PAGE_ROWS, now));
+        let Some(Ok((rows, next))) = found else { return };
+        self.cursors.lock().entry(range).or_default().expiry = next;
+        if rows.is_empty() {
+            return;
+        }
+        let count = u64::try_from(rows.len()).unwrap_or(u64::MAX);
+        match self.service.expire(rows).await {
+            Ok(()) => self.counters.expired(count),
+            Err(error) => tracing::debug!(%error, "guard rows stay for now"),
+        }
+    }
+
+    fn cursor(&self, range: RangeId, list: WorkList) -> Option<Vec<u8>> {
+        let mut cursors = self.cursors.lock();
+        let cursors = cursors.entry(range).or_default();
+        match list {
+            WorkList::Garbage => cursors.garbage.clone(),
+            WorkList::Condemned => cursors.condemned.clone(),
+        }
+    }
+
+    fn set_cursor(&self, range: RangeId, list: WorkList, next: Option<Vec<u8>>) {
+        let mut cursors = self.cursors.lock();
+        let cursors = cursors.entry(range).or_default();
+        match list {
+            WorkList::Garbage => cursors.garbage = next,
+            WorkList::Condemned => cursors.condemned = next,
+        }
+    }
+}
+
+fn bound(after: Option<&[u8]>) -> Bound<&[u8]> {
+    after.map_or(Bound::Unbounded, Bound::Excluded)
+}

@@ -1,1 +1,0 @@
-//! Evaluators over rows in memory.
