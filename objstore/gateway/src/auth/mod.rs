@@ -181,6 +181,7 @@ impl Authenticator {
         credentials: &dyn Credentials,
         now: u64,
     ) -> Result<Authenticated, ApiError> {
+        v2::check_parameters(head)?;
         v2::check_time(claim, head.headers, now)?;
         let credential = lookup(credentials, claim.access_key).await?;
         if credential.session_token.is_some() {

@@ -193,6 +193,9 @@ fn version_2_is_accepted_when_it_is_on() {
     query.host = "johnsmith.s3.amazonaws.com";
     assert_eq!(query.verify().unwrap().kind, AuthKind::PresignedV2);
 
+    let added = query.clone().replace("?AWS", "?x-amz-copy-source=other/key&AWS").refused();
+    assert_eq!(added.extra, [("HeadersNotSigned", "x-amz-copy-source".to_owned())]);
+
     let off = Authenticator::new("us-east-1".to_owned(), false);
     for call in [&header, &query] {
         assert_eq!(call.verify_by(&off).err().unwrap().code, "InvalidRequest");
