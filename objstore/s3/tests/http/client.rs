@@ -10,30 +10,30 @@ use tokio::net::TcpStream;
 
 const DATE: &str = "20260101";
 const TIME: &str = "20260101T000000Z";
-pub const REGION: &str = "us-east-1";
+pub(crate) const REGION: &str = "us-east-1";
 
 /// Signs with one access key.
-pub struct Client {
-    pub address: SocketAddr,
-    pub access_key: String,
-    pub secret_key: String,
+pub(crate) struct Client {
+    pub(crate) address: SocketAddr,
+    pub(crate) access_key: String,
+    pub(crate) secret_key: String,
 }
 
 /// An answer.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub headers: BTreeMap<String, String>,
-    pub body: Vec<u8>,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: BTreeMap<String, String>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Answer {
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
     /// Content of the first element called `name`.
-    pub fn element(&self, name: &str) -> Option<String> {
+    pub(crate) fn element(&self, name: &str) -> Option<String> {
         let text = self.text();
         let (open, close) = (format!("<{name}>"), format!("</{name}>"));
         let start = text.find(&open)? + open.len();
@@ -42,7 +42,7 @@ impl Answer {
     }
 
     /// Contents of every element called `name`.
-    pub fn elements(&self, name: &str) -> Vec<String> {
+    pub(crate) fn elements(&self, name: &str) -> Vec<String> {
         let text = self.text();
         let (open, close) = (format!("<{name}>"), format!("</{name}>"));
         text.split(&open)
@@ -51,20 +51,20 @@ impl Answer {
             .collect()
     }
 
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(String::as_str)
     }
 
     /// Panics with the body unless the status is `status`.
     #[track_caller]
-    pub fn expect(self, status: u16) -> Self {
+    pub(crate) fn expect(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{:?}\n{}", self.headers, self.text());
         self
     }
 
     /// Panics unless this is the error `code`.
     #[track_caller]
-    pub fn expect_error(self, status: u16, code: &str) -> Self {
+    pub(crate) fn expect_error(self, status: u16, code: &str) -> Self {
         let answer = self.expect(status);
         assert_eq!(answer.element("Code").as_deref(), Some(code), "{}", answer.text());
         answer
@@ -72,16 +72,16 @@ impl Answer {
 }
 
 impl Client {
-    pub async fn get(&self, target: &str) -> Answer {
+    pub(crate) async fn get(&self, target: &str) -> Answer {
         self.send("GET", target, &[], b"").await
     }
 
-    pub async fn put(&self, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+    pub(crate) async fn put(&self, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
         self.send("PUT", target, headers, body).await
     }
 
     /// Sends a signed request; `target` is path and query, encoded. A header `x-amz-content-sha256` replaces the hash.
-    pub async fn send(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+    pub(crate) async fn send(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
         let mut all: BTreeMap<String, String> =
             headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), (*value).to_owned())).collect();
         all.insert("host".to_owned(), self.address.to_string());
@@ -93,7 +93,7 @@ impl Client {
     }
 
     /// Sends a request that nobody signed.
-    pub async fn anonymous(&self, method: &str, target: &str, body: &[u8]) -> Answer {
+    pub(crate) async fn anonymous(&self, method: &str, target: &str, body: &[u8]) -> Answer {
         let all = BTreeMap::from([("host".to_owned(), self.address.to_string())]);
         self.exchange(method, target, &all, body).await
     }

@@ -1,7 +1,5 @@
 //! One real node behind a real gateway, in this process: metadata and extents in RocksDB below a temporary folder.
 
-mod client;
-
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -18,8 +16,7 @@ use karri_ring_types::{Clock, ManualClock, NodeId, Rng, SystemRng, Timestamp};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
-#[allow(unused_imports, reason = "not every test file names both")]
-pub use client::{Answer, Client};
+use crate::client::{Client, REGION};
 
 const NODE: NodeId = NodeId(1);
 const ACCOUNT: &str = "000000000000";
@@ -71,7 +68,7 @@ impl AdminPages for Root {
 }
 
 /// Keeps the node alive; it goes with the test.
-pub struct Node {
+pub(crate) struct Node {
     _dir: TempDir,
     _meta: Arc<MetaNode>,
     _storage: Arc<StorageNode>,
@@ -85,7 +82,7 @@ impl Drop for Node {
 }
 
 /// A new node, and a client of it.
-pub async fn start() -> (Node, Client) {
+pub(crate) async fn start() -> (Node, Client) {
     let dir = tempfile::tempdir().expect("a folder");
     let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(NOW));
     let rng: Arc<dyn Rng> = Arc::new(SystemRng);
@@ -116,8 +113,8 @@ pub async fn start() -> (Node, Client) {
     let service = ObjectService::new(meta.client(), storage.client(), clock.clone(), rng.clone(), config);
 
     let authorizer = Arc::new(AccountAuthorizer::new(ACCOUNT));
-    let s3 = Arc::new(S3::new(service, authorizer, S3Config { region: client::REGION.to_owned() }));
-    let config = GatewayConfig::new(([127, 0, 0, 1], 0).into(), client::REGION);
+    let s3 = Arc::new(S3::new(service, authorizer, S3Config { region: REGION.to_owned() }));
+    let config = GatewayConfig::new(([127, 0, 0, 1], 0).into(), REGION);
     let gateway = Gateway::bind(config, Arc::new(Root), s3, Arc::new(Root), clock, rng).await.expect("bind");
     let address = gateway.local_addr();
     let stop = CancellationToken::new();

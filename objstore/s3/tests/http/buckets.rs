@@ -1,8 +1,6 @@
 //! Buckets, their sub-resources and listings over HTTP, on one real node.
 
-mod common;
-
-use common::start;
+use crate::node::start;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn buckets_come_and_go() {

@@ -1,8 +1,7 @@
 //! PUT, GET, HEAD, DELETE and copies over HTTP, on one real node.
 
-mod common;
-
-use common::{Client, start};
+use crate::client::{Answer, Client};
+use crate::node::start;
 
 const KIB: usize = 1024;
 
@@ -188,7 +187,7 @@ fn delete_headers(body: &str) -> String {
     base64::engine::general_purpose::STANDARD.encode(md5::Md5::digest(body.as_bytes()))
 }
 
-async fn delete_batch(s3: &Client, body: &str) -> common::Answer {
+async fn delete_batch(s3: &Client, body: &str) -> Answer {
     s3.send("POST", "/files?delete", &[("content-md5", &delete_headers(body))], body.as_bytes()).await
 }
 
@@ -220,7 +219,7 @@ async fn batches_of_deletes() {
 }
 
 /// A PUT of `body` in one chunk, as SDKs send it: its checksum comes in the trailer.
-async fn put_with_trailer(s3: &Client, body: &str, crc32: &str) -> common::Answer {
+async fn put_with_trailer(s3: &Client, body: &str, crc32: &str) -> Answer {
     let length = body.len().to_string();
     let framed = format!("{:x}\r\n{body}\r\n0\r\nx-amz-checksum-crc32:{crc32}\r\n\r\n", body.len());
     let headers = [

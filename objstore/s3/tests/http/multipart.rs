@@ -1,8 +1,7 @@
 //! Multipart uploads and object attributes over HTTP, on one real node.
 
-mod common;
-
-use common::{Client, start};
+use crate::client::Client;
+use crate::node::start;
 
 const MIB: usize = 1 << 20;
 

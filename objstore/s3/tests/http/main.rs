@@ -1,0 +1,7 @@
+//! The S3 operations over HTTP, signed, on one real node in this process.
+
+mod buckets;
+mod client;
+mod multipart;
+mod node;
+mod objects;
