@@ -4,6 +4,7 @@ use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -290,8 +291,20 @@ fn path_text(path: &Path) -> Result<&str> {
     path.to_str().context("a path in UTF-8")
 }
 
-/// An address on loopback that nobody listens on now.
+/// An address on loopback that nobody listens on now and that the system gives to no outgoing connection: below the
+/// range of ephemeral ports, and in another stretch for each process.
 fn free_address() -> Result<SocketAddr> {
-    let listener = TcpListener::bind("127.0.0.1:0").context("find a free port")?;
-    listener.local_addr().context("a bound socket has an address")
+    const FIRST: u16 = 10_000;
+    const STRETCHES: u16 = 220;
+    const STRETCH: u16 = 100;
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let stretch = u16::try_from(std::process::id() % u32::from(STRETCHES)).context("below 220")?;
+    for _ in 0..STRETCH {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed) % STRETCH;
+        let address = SocketAddr::from(([127, 0, 0, 1], FIRST + stretch * STRETCH + number));
+        if TcpListener::bind(address).is_ok() {
+            return Ok(address);
+        }
+    }
+    bail!("no free port")
 }

@@ -82,10 +82,11 @@ pub fn sign_request(
     all.push(("x-amz-content-sha256".to_owned(), payload.to_owned()));
     all.push(("x-amz-date".to_owned(), date.clone()));
     all.sort();
-    let mut pairs: Vec<String> =
-        query.iter().map(|(name, value)| format!("{}={}", encode(name, false), encode(value, false))).collect();
+    let mut pairs: Vec<(String, String)> =
+        query.iter().map(|(name, value)| (encode(name, false), encode(value, false))).collect();
+    // By name first: `select` stands before `select-type`, though `-` sorts before `=`.
     pairs.sort();
-    let query_text = pairs.join("&");
+    let query_text = pairs.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&");
     let path_text = encode(path, true);
     let names = all.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(";");
     let mut canonical = format!("{method}\n{path_text}\n{query_text}\n");
