@@ -92,6 +92,20 @@ impl Client {
         self.exchange(method, target, &all, body).await
     }
 
+    /// Sends the head of an unsigned PUT that waits for `100 Continue`, and no body; what comes first.
+    pub(crate) async fn expect_continue(&self, target: &str) -> Answer {
+        let head = format!(
+            "PUT {target} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\nexpect: 100-continue\r\n\
+             content-length: 1000000\r\n\r\n",
+            self.address
+        );
+        let mut socket = TcpStream::connect(self.address).await.expect("connect");
+        socket.write_all(head.as_bytes()).await.expect("send head");
+        let mut received = Vec::new();
+        let _ = socket.read_to_end(&mut received).await;
+        parse(&received)
+    }
+
     /// Sends a request that nobody signed.
     pub(crate) async fn anonymous(&self, method: &str, target: &str, body: &[u8]) -> Answer {
         let all = BTreeMap::from([("host".to_owned(), self.address.to_string())]);

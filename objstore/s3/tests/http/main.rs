@@ -1,5 +1,6 @@
 //! The S3 operations over HTTP, signed, on one real node in this process.
 
+mod access;
 mod buckets;
 mod client;
 mod multipart;

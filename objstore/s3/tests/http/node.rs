@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use karri_objstore_gateway::{AdminPages, Credential, Credentials, Gateway, GatewayConfig, Principal};
-use karri_objstore_s3::{AccountAuthorizer, S3, S3Config};
+use karri_objstore_s3::{AccountAuthorizer, Authorizer, S3, S3Config};
 use karri_objstore_service::{ObjectService, ServiceConfig};
 use karri_ring_extent::{ExtentConfig, ExtentStore};
 use karri_ring_meta::{MetaConfig, MetaNode};
@@ -81,8 +81,13 @@ impl Drop for Node {
     }
 }
 
-/// A new node, and a client of it.
+/// A new node whose root may do everything, and a client of it.
 pub(crate) async fn start() -> (Node, Client) {
+    start_with(Arc::new(AccountAuthorizer::new(ACCOUNT))).await
+}
+
+/// As [`start`], with another judge.
+pub(crate) async fn start_with(authorizer: Arc<dyn Authorizer>) -> (Node, Client) {
     let dir = tempfile::tempdir().expect("a folder");
     let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(NOW));
     let rng: Arc<dyn Rng> = Arc::new(SystemRng);
@@ -112,7 +117,6 @@ pub(crate) async fn start() -> (Node, Client) {
     let config = ServiceConfig::default();
     let service = ObjectService::new(meta.client(), storage.client(), clock.clone(), rng.clone(), config);
 
-    let authorizer = Arc::new(AccountAuthorizer::new(ACCOUNT));
     let s3 = Arc::new(S3::new(service, authorizer, S3Config { region: REGION.to_owned() }));
     let config = GatewayConfig::new(([127, 0, 0, 1], 0).into(), REGION);
     let gateway = Gateway::bind(config, Arc::new(Root), s3, Arc::new(Root), clock, rng).await.expect("bind");

@@ -187,7 +187,7 @@ fn delete_headers(body: &str) -> String {
     base64::engine::general_purpose::STANDARD.encode(md5::Md5::digest(body.as_bytes()))
 }
 
-async fn delete_batch(s3: &Client, body: &str) -> Answer {
+pub(crate) async fn delete_batch(s3: &Client, body: &str) -> Answer {
     s3.send("POST", "/files?delete", &[("content-md5", &delete_headers(body))], body.as_bytes()).await
 }
 
