@@ -7,12 +7,14 @@
 //! It knows no network and no other node: what must be deleted or repaired is decided above.
 
 mod disk;
+mod ingest;
 mod keys;
 mod open;
 mod read;
 mod records;
 mod remove;
 mod store;
+mod turns;
 mod write;
 
 pub use records::{ExtentHeader, OpenExtent, Owner, Run};

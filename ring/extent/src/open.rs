@@ -34,7 +34,9 @@ impl ExtentStore {
         ];
         let db = Db::open_cf_descriptors(&database_options(), config.dir.join("db"), families)?;
         let index = count(&db)?;
-        Ok(Self::assemble(db, &config, index))
+        let store = Self::assemble(db, &config, index);
+        store.recover_owners()?;
+        Ok(store)
     }
 }
 

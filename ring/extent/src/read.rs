@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use karri_ring_types::{Digest, ExtentId, PartitionId};
+use bytes::{Bytes, BytesMut};
+use karri_ring_types::{CHUNK_SIZE_BYTES, Digest, ExtentId, PartitionId};
 use rocksdb::{Direction, IteratorMode, ReadOptions};
 
 use crate::keys::{
@@ -12,31 +12,37 @@ use crate::keys::{
 use crate::records::{ExtentHeader, OpenExtent, Row};
 use crate::store::{ExtentError, ExtentStore};
 
+/// Most chunks of one call.
+const READ_CHUNKS_MAX: u32 = 16;
+
 impl ExtentStore {
     /// The header of a sealed extent.
     pub async fn header(self: &Arc<Self>, id: ExtentId) -> Result<Option<ExtentHeader>, ExtentError> {
         self.blocking(move |store| store.header_now(id)).await
     }
 
-    /// Chunks `first..first + count` of an extent, as far as they are here: `None` when the first is missing.
+    /// Chunks `first..first + count` of an extent one after another, as far as they are here: empty when the first is
+    /// missing. All but an extent's last chunk are full.
     ///
     /// # Errors
     /// [`ExtentError::Corrupt`] when the store's own checksum fails. The caller checks the digests.
-    pub async fn read_chunks(
-        self: &Arc<Self>,
-        id: ExtentId,
-        first: u32,
-        count: u32,
-    ) -> Result<Option<Vec<Bytes>>, ExtentError> {
+    pub async fn read_chunks(self: &Arc<Self>, id: ExtentId, first: u32, count: u32) -> Result<Bytes, ExtentError> {
         self.blocking(move |store| {
-            let mut chunks = Vec::with_capacity(count.min(64) as usize);
-            for index in first..first.saturating_add(count.min(64)) {
-                match store.read_chunk_now(id, index)? {
-                    Some(chunk) => chunks.push(chunk),
-                    None => break,
+            let count = count.min(READ_CHUNKS_MAX);
+            let mut bytes = BytesMut::new();
+            for index in first..first.saturating_add(count) {
+                let before = bytes.len();
+                let found = store.with_chunk(id, index, |chunk| {
+                    if bytes.is_empty() && chunk.len() == CHUNK_SIZE_BYTES {
+                        bytes.reserve(count as usize * CHUNK_SIZE_BYTES);
+                    }
+                    bytes.extend_from_slice(chunk);
+                })?;
+                if found.is_none() || bytes.len() - before < CHUNK_SIZE_BYTES {
+                    break;
                 }
             }
-            Ok(if chunks.is_empty() { None } else { Some(chunks) })
+            Ok(bytes.freeze())
         })
         .await
     }
@@ -45,9 +51,10 @@ impl ExtentStore {
     ///
     /// Returns false when the copy here is bad or missing.
     pub async fn verify_chunk(self: &Arc<Self>, id: ExtentId, index: u32, digest: Digest) -> Result<bool, ExtentError> {
-        self.blocking(move |store| match store.read_chunk_now(id, index) {
-            Ok(Some(chunk)) => Ok(Digest::of(&chunk) == digest),
-            Ok(None) | Err(ExtentError::Corrupt(_)) => Ok(false),
+        self.blocking(move |store| match store.with_chunk(id, index, |chunk| Digest::of(chunk) == digest) {
+            Ok(good) => Ok(good == Some(true)),
+            // What cannot be read is as bad as what is wrong.
+            Err(ExtentError::Corrupt(_) | ExtentError::Storage(_)) => Ok(false),
             Err(error) => Err(error),
         })
         .await
@@ -119,34 +126,26 @@ impl ExtentStore {
         }
     }
 
-    fn read_chunk_now(&self, id: ExtentId, index: u32) -> Result<Option<Bytes>, ExtentError> {
+    /// Lends a chunk to `take` without copying it; `None` when it is not here.
+    fn with_chunk<T>(&self, id: ExtentId, index: u32, take: impl FnOnce(&[u8]) -> T) -> Result<Option<T>, ExtentError> {
         let key = chunk_key(id, index);
         let mut options = ReadOptions::default();
         options.fill_cache(false);
         for family in [RUNS, SMALL] {
-            if let Some(chunk) = self.db.get_cf_opt(&self.family(family)?, key, &options)? {
-                return Ok(Some(Bytes::from(chunk)));
+            if let Some(chunk) = self.db.get_pinned_cf_opt(&self.family(family)?, key, &options)? {
+                return Ok(Some(take(&chunk)));
             }
         }
         Ok(None)
     }
 
     pub(crate) fn stored_length(&self, id: ExtentId, index: u32) -> Result<Option<usize>, ExtentError> {
-        let key = chunk_key(id, index);
-        for family in [RUNS, SMALL] {
-            if let Some(chunk) = self.db.get_pinned_cf(&self.family(family)?, key)? {
-                return Ok(Some(chunk.len()));
-            }
-        }
-        Ok(None)
+        self.with_chunk(id, index, <[u8]>::len)
     }
 
-    /// True when the chunk is in an ingested file. A corrupt copy counts as present.
+    /// True when the chunk is in an ingested file. A copy that cannot be read counts as present.
     pub(crate) fn is_ingested(&self, id: ExtentId, index: u32) -> Result<bool, ExtentError> {
-        match self.db.get_pinned_cf(&self.family(RUNS)?, chunk_key(id, index)) {
-            Ok(found) => Ok(found.is_some()),
-            Err(error) if error.kind() == rocksdb::ErrorKind::Corruption => Ok(true),
-            Err(error) => Err(error.into()),
-        }
+        let found = self.db.get_pinned_cf(&self.family(RUNS)?, chunk_key(id, index));
+        Ok(!matches!(found, Ok(None)))
     }
 }

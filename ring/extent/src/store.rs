@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use karri_ring_types::{Digest, ExtentId, PARTITION_COUNT, PartitionId};
 use parking_lot::Mutex;
@@ -9,6 +10,7 @@ use rocksdb::{BoundColumnFamily, DBWithThreadMode, MultiThreaded};
 use tokio::sync::Semaphore;
 
 use crate::disk::DiskGuard;
+use crate::turns::{OpenLengths, Turns};
 
 /// Blocking operations of the store that run at once.
 const BLOCKING_OPERATIONS_MAX: usize = 32;
@@ -57,6 +59,7 @@ impl From<rocksdb::Error> for ExtentError {
     fn from(error: rocksdb::Error) -> Self {
         match error.kind() {
             rocksdb::ErrorKind::Corruption => Self::Corrupt(error.to_string()),
+            rocksdb::ErrorKind::IOError if error.as_ref().contains("No space left on device") => Self::DiskFull,
             _ => Self::Storage(error),
         }
     }
@@ -127,6 +130,10 @@ pub struct ExtentStore {
     pub(crate) dir: PathBuf,
     pub(crate) disk: DiskGuard,
     pub(crate) index: Mutex<Index>,
+    pub(crate) open: OpenLengths,
+    pub(crate) turns: Turns,
+    /// Files made for ingestion so far.
+    pub(crate) files: AtomicU64,
     places: Semaphore,
 }
 
@@ -137,6 +144,9 @@ impl ExtentStore {
             dir: config.dir.clone(),
             disk: DiskGuard::new(&config.dir, config.reserve_bytes),
             index: Mutex::new(index),
+            open: OpenLengths::default(),
+            turns: Turns::new(),
+            files: AtomicU64::new(0),
             places: Semaphore::new(BLOCKING_OPERATIONS_MAX),
         })
     }

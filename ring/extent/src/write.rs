@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use karri_ring_types::{CHUNK_SIZE_BYTES, EXTENT_SIZE_BYTES_MAX, ExtentId, chunk_count, chunk_length};
-use rocksdb::{IngestExternalFileOptions, SstFileWriter, WriteBatch};
+use rocksdb::WriteBatch;
 
 use crate::keys::{EXTENTS, PARTITIONS, RUNS, SMALL, TOMBSTONES, chunk_key, partition_key, partition_value};
-use crate::open::{INGEST, external_file_options, synced};
+use crate::open::synced;
 use crate::records::{ExtentHeader, Row, Run};
 use crate::store::{ExtentError, ExtentStore};
 
 /// Runs of at least this many bytes become files that are ingested. ADR 0003 has the measurement.
-const INGEST_BYTES_MIN: usize = 4 << 20;
+const INGEST_BYTES_MIN: usize = 2 << 20;
 
 impl ExtentStore {
     /// Stores a run.
@@ -33,10 +33,18 @@ impl ExtentStore {
     /// [`ExtentError::Incomplete`] when a chunk is missing or is of another length.
     pub async fn seal(self: &Arc<Self>, id: ExtentId, header: ExtentHeader) -> Result<(), ExtentError> {
         self.blocking(move |store| {
-            store.refuse_deleted(id)?;
+            if let Some(sealed) = store.header_now(id)? {
+                return same_content(id, &sealed, &header);
+            }
             store.check_chunks(id, &header, None)?;
             let mut batch = WriteBatch::default();
             store.put_header(&mut batch, id, &header)?;
+            // An extent may be sealed before the end of what was written.
+            for index in
+                (chunk_count(header.length_bytes)..).take_while(|&index| store.open.length(id, index).is_some())
+            {
+                batch.delete_cf(&store.family(SMALL)?, chunk_key(id, index));
+            }
             store.commit_seal(batch, id, &header)
         })
         .await
@@ -65,9 +73,16 @@ impl ExtentStore {
         check_run(run)?;
         self.disk.admit(run.length_bytes() as u64)?;
         self.refuse_deleted(run.extent)?;
+        if let Some(sealed) = self.header_now(run.extent)? {
+            // Repair was faster than a slow writer.
+            return same_content(run.extent, &sealed, seal.unwrap_or(&sealed));
+        }
         let mut batch = WriteBatch::default();
         if run.length_bytes() >= INGEST_BYTES_MIN {
+            // The file names the owner too: the row need not be synced by itself.
+            self.put_open(run, None)?;
             self.ingest(run)?;
+            self.drop_if_deleted(run.extent)?;
         } else {
             let family = self.family(SMALL)?;
             for (index, chunk) in (run.first_chunk..).zip(&run.chunks) {
@@ -79,34 +94,34 @@ impl ExtentStore {
             self.put_header(&mut batch, run.extent, header)?;
             return self.commit_seal(batch, run.extent, header);
         }
-        if run.first_chunk == 0 {
-            batch.put_cf(&self.family(EXTENTS)?, run.extent.to_bytes(), Row::Open(run.owner.clone()).encode()?);
-        }
         if !batch.is_empty() {
-            self.db.write_opt(batch, &synced())?;
+            self.put_open(run, Some(batch))?;
         }
+        self.open.note(run);
         Ok(())
     }
 
-    fn ingest(&self, run: &Run) -> Result<(), ExtentError> {
-        let path = self.dir.join(INGEST).join(format!("{}-{}.sst", run.extent, run.first_chunk));
-        let options = external_file_options();
-        {
-            let mut writer = SstFileWriter::create(&options);
-            writer.open(&path)?;
-            for (index, chunk) in (run.first_chunk..).zip(&run.chunks) {
-                writer.put(chunk_key(run.extent, index), chunk)?;
-            }
-            // Finishing syncs the file; ingesting syncs the manifest that names it.
-            writer.finish()?;
+    /// Writes the row of an extent that is begun, with the run itself when that is small: then durably.
+    fn put_open(&self, run: &Run, chunks: Option<WriteBatch>) -> Result<(), ExtentError> {
+        let durable = chunks.is_some();
+        let mut batch = chunks.unwrap_or_default();
+        // Neither a deletion nor a seal comes in between.
+        let _turn = self.turns.of(run.extent);
+        self.refuse_deleted(run.extent)?;
+        if run.first_chunk == 0 && self.header_now(run.extent)?.is_none() {
+            batch.put_cf(&self.family(EXTENTS)?, run.extent.to_bytes(), Row::Open(run.owner.clone()).encode()?);
         }
-        let mut ingest = IngestExternalFileOptions::default();
-        ingest.set_move_files(true);
-        let family = self.family(RUNS)?;
-        let ingested = self.db.ingest_external_file_cf_opts(&family, &ingest, vec![&path]);
-        // With move_files the link in our folder stays.
-        let _ = std::fs::remove_file(&path);
-        Ok(ingested?)
+        let written = if durable { self.db.write_opt(batch, &synced()) } else { self.db.write(batch) };
+        Ok(written?)
+    }
+
+    /// Drops a file that was taken over after its extent was deleted.
+    fn drop_if_deleted(&self, id: ExtentId) -> Result<(), ExtentError> {
+        let deleted = self.refuse_deleted(id);
+        if deleted.is_err() {
+            self.drop_files(id)?;
+        }
+        deleted
     }
 
     fn put_header(&self, batch: &mut WriteBatch, id: ExtentId, header: &ExtentHeader) -> Result<(), ExtentError> {
@@ -118,16 +133,15 @@ impl ExtentStore {
 
     /// Commits a batch with a header; sealing again with the same header changes nothing.
     fn commit_seal(&self, batch: WriteBatch, id: ExtentId, header: &ExtentHeader) -> Result<(), ExtentError> {
-        let before = self.header_now(id)?;
-        if let Some(before) = &before
-            && before.root() != header.root()
-        {
-            return Err(ExtentError::Incomplete(format!("{id} is sealed with other content")));
+        // Neither a deletion nor another seal comes in between.
+        let _turn = self.turns.of(id);
+        self.refuse_deleted(id)?;
+        if let Some(before) = self.header_now(id)? {
+            return same_content(id, &before, header);
         }
         self.db.write_opt(batch, &synced())?;
-        if before.is_none() {
-            self.index.lock().add(id, header.root(), header.length_bytes);
-        }
+        self.index.lock().add(id, header.root(), header.length_bytes);
+        self.open.forget(id);
         Ok(())
     }
 
@@ -141,7 +155,10 @@ impl ExtentStore {
             let in_run = run.and_then(|run| run.chunks.get(index.checked_sub(run.first_chunk)? as usize));
             let length = match in_run {
                 Some(chunk) => Some(chunk.len()),
-                None => self.stored_length(id, index)?,
+                None => match self.open.length(id, index) {
+                    Some(length) => Some(length),
+                    None => self.stored_length(id, index)?,
+                },
             };
             if length != Some(chunk_length(header.length_bytes, index)) {
                 return Err(ExtentError::Incomplete(format!("chunk {index} of {id} has length {length:?}")));
@@ -154,6 +171,14 @@ impl ExtentStore {
         let found = self.db.get_pinned_cf(&self.family(TOMBSTONES)?, id.to_bytes())?;
         if found.is_some() { Err(ExtentError::Deleted) } else { Ok(()) }
     }
+}
+
+/// Sealing again with the same content changes nothing.
+fn same_content(id: ExtentId, sealed: &ExtentHeader, header: &ExtentHeader) -> Result<(), ExtentError> {
+    if sealed.root() == header.root() && sealed.length_bytes == header.length_bytes {
+        return Ok(());
+    }
+    Err(ExtentError::Incomplete(format!("{id} is sealed with other content")))
 }
 
 fn check_run(run: &Run) -> Result<(), ExtentError> {

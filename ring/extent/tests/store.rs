@@ -1,24 +1,31 @@
-//! The store against real RocksDB: durability, deletion, damage.
+//! The store keeps what it acknowledged, and nothing else.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use karri_ring_extent::{ExtentConfig, ExtentError, ExtentHeader, ExtentStore, Owner, Run};
-use karri_ring_types::{CHUNK_SIZE_BYTES, DataId, Digest, ExtentId, Rng as _, SeededRng, Timestamp};
-use std::path::Path;
-use std::sync::Arc;
+use karri_ring_types::{CHUNK_SIZE_BYTES, DataId, Digest, ExtentId, PARTITION_COUNT, PartitionId, Timestamp};
+use proptest::prelude::{Strategy, any, prop_assert_eq, prop_oneof, proptest};
+
+const LARGE_CHUNKS: usize = 3;
 
 fn open(dir: &Path) -> Arc<ExtentStore> {
     ExtentStore::open(ExtentConfig { dir: dir.to_owned(), reserve_bytes: 0 }).unwrap()
 }
 
 fn owner() -> Owner {
-    Owner { data: DataId(9), route: b"bucket/key".to_vec() }
+    Owner { data: DataId(1), route: b"key".to_vec() }
 }
 
-fn chunks(seed: u8, length: usize) -> Vec<Bytes> {
-    let rng = SeededRng::new(u64::from(seed));
-    let mut body = vec![0; length];
-    rng.fill(&mut body);
-    body.chunks(CHUNK_SIZE_BYTES).map(Bytes::copy_from_slice).collect()
+/// Full chunks and a last one of `tail` bytes, each filled with its own byte.
+fn content(seed: u8, full: usize, tail: usize) -> Vec<Bytes> {
+    let fill = |index: usize, length| Bytes::from(vec![seed.wrapping_add(index as u8); length]);
+    let mut chunks: Vec<Bytes> = (0..full).map(|index| fill(index, CHUNK_SIZE_BYTES)).collect();
+    chunks.extend((tail > 0).then(|| fill(full, tail)));
+    chunks
 }
 
 fn header(chunks: &[Bytes]) -> ExtentHeader {
@@ -30,130 +37,228 @@ fn header(chunks: &[Bytes]) -> ExtentHeader {
     }
 }
 
-fn run(id: ExtentId, first_chunk: u32, chunks: &[Bytes]) -> Run {
-    Run { extent: id, owner: owner(), first_chunk, chunks: chunks.to_vec() }
+fn run(id: u128, first_chunk: u32, chunks: &[Bytes]) -> Run {
+    Run { extent: ExtentId(id), owner: owner(), first_chunk, chunks: chunks.to_vec() }
 }
 
-async fn put(store: &Arc<ExtentStore>, id: ExtentId, all: &[Bytes]) {
-    for (number, part) in all.chunks(8).enumerate() {
-        store.write_run(run(id, number as u32 * 8, part)).await.unwrap();
+/// What a crash of the process leaves: the files as they are.
+fn copy_of(dir: &Path) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    for folder in ["db", "ingest"] {
+        fs::create_dir_all(copy.path().join(folder)).unwrap();
+        for entry in fs::read_dir(dir.join(folder)).unwrap() {
+            let entry = entry.unwrap();
+            if entry.file_name() != "LOCK" {
+                fs::copy(entry.path(), copy.path().join(folder).join(entry.file_name())).unwrap();
+            }
+        }
     }
-    store.seal(id, header(all)).await.unwrap();
+    copy
 }
 
-#[tokio::test]
-async fn what_was_acknowledged_is_there_after_a_crash() {
-    let dir = tempfile::tempdir().unwrap();
-    let large = chunks(1, 20 * CHUNK_SIZE_BYTES + 77);
-    let small = chunks(2, 50_000);
-    {
-        let store = open(dir.path());
-        put(&store, ExtentId(1), &large).await;
-        store.write_run_and_seal(run(ExtentId(2), 0, &small), header(&small)).await.unwrap();
-        store.write_run(run(ExtentId(3), 0, &small)).await.unwrap();
-        // No shutdown: the process is gone.
-        std::mem::forget(store.clone());
-        let copy = dir.path().join("copy");
-        copy_dir(&dir.path().join("db"), &copy.join("db"));
-    }
-    let store = open(&dir.path().join("copy"));
-    assert_eq!(store.read_chunks(ExtentId(1), 0, 64).await.unwrap().unwrap(), large);
-    assert_eq!(store.read_chunks(ExtentId(2), 0, 1).await.unwrap().unwrap(), small);
-    assert_eq!(store.header(ExtentId(1)).await.unwrap().unwrap(), header(&large));
-    assert!(store.header(ExtentId(3)).await.unwrap().is_none(), "not sealed");
-    let usage = store.usage();
-    assert_eq!((usage.extents, usage.bytes), (2, (20 * CHUNK_SIZE_BYTES + 77 + 50_000) as u64));
-    let scanned = store.scan(None, 10).await.unwrap();
-    assert_eq!(
-        scanned.iter().map(|(id, row)| (id.0, row.is_ok())).collect::<Vec<_>>(),
-        [(1, true), (2, true), (3, false)]
-    );
-}
-
-/// Copies the files as they are on the disk now.
-fn copy_dir(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
-    }
-}
-
-#[tokio::test]
-async fn deletion_frees_the_files_and_cannot_be_undone() {
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_acknowledged_survives_a_crash() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
-    let all = chunks(1, 16 * CHUNK_SIZE_BYTES);
-    let id = ExtentId(5);
-    put(&store, id, &all).await;
-    put(&store, ExtentId(6), &all).await;
-    assert_eq!(store.list(id.partition(), None, 10).await.unwrap(), [(id, header(&all).root())]);
-    let before = size_of(dir.path());
-    store.delete(vec![id, ExtentId(999)]).await.unwrap();
-    assert!(store.read_chunks(id, 0, 1).await.unwrap().is_none());
-    assert!(store.is_tombstoned(id).await.unwrap());
-    assert!(matches!(store.write_run(run(id, 0, &all[..8])).await, Err(ExtentError::Deleted)));
-    assert!(matches!(store.seal(id, header(&all)).await, Err(ExtentError::Deleted)));
-    assert_eq!(store.summary(id.partition()), Default::default());
-    assert_eq!(store.read_chunks(ExtentId(6), 0, 64).await.unwrap().unwrap(), all, "the neighbour is untouched");
-    let freed = before.saturating_sub(size_of(dir.path()));
-    assert!(freed >= 15 << 20, "only {freed} bytes were freed");
+    let large = content(1, LARGE_CHUNKS, 5);
+    let small = content(9, 0, 70_000);
+    store.write_run(run(1, 0, &large[..2])).await.unwrap();
+    store.write_run_and_seal(run(1, 2, &large[2..]), header(&large)).await.unwrap();
+    store.write_run_and_seal(run(2, 0, &small), header(&small)).await.unwrap();
+    store.write_run(run(3, 0, &large[..LARGE_CHUNKS])).await.unwrap();
+    store.write_run_and_seal(run(4, 0, &large), header(&large)).await.unwrap();
+    store.delete(vec![ExtentId(4)]).await.unwrap();
+
+    let copy = copy_of(dir.path());
+    let after = open(copy.path());
+    assert_eq!(after.read_chunks(ExtentId(1), 0, 9).await.unwrap(), large.concat());
+    assert_eq!(after.read_chunks(ExtentId(2), 0, 9).await.unwrap(), small.concat());
+    assert_eq!(after.header(ExtentId(1)).await.unwrap(), Some(header(&large)));
+    assert_eq!(after.header(ExtentId(3)).await.unwrap(), None);
+    let states: Vec<(ExtentId, bool)> =
+        after.scan(None, 9).await.unwrap().into_iter().map(|(id, state)| (id, state.is_ok())).collect();
+    assert_eq!(states, [(ExtentId(1), true), (ExtentId(2), true), (ExtentId(3), false)]);
+    assert!(after.is_tombstoned(ExtentId(4)).await.unwrap());
+    assert!(after.read_chunks(ExtentId(4), 0, 9).await.unwrap().is_empty());
+    for partition in (0..PARTITION_COUNT).map(PartitionId) {
+        assert_eq!(after.summary(partition), store.summary(partition));
+    }
+    assert_eq!(after.usage().bytes, header(&large).length_bytes + 70_000);
+    // An extent that was begun before the crash can be ended after it.
+    after.seal(ExtentId(3), header(&large[..LARGE_CHUNKS])).await.unwrap();
 }
 
-fn size_of(dir: &Path) -> u64 {
-    let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
-    entries.map(|path| if path.is_dir() { size_of(&path) } else { path.metadata().unwrap().len() }).sum()
-}
-
-#[tokio::test]
-async fn a_seal_needs_every_chunk() {
+#[tokio::test(flavor = "multi_thread")]
+async fn an_extent_is_sealed_only_when_it_is_complete_and_only_once() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
-    let all = chunks(1, 9 * CHUNK_SIZE_BYTES);
-    store.write_run(run(ExtentId(1), 0, &all[..8])).await.unwrap();
-    let missing = store.seal(ExtentId(1), header(&all)).await;
-    assert!(matches!(missing, Err(ExtentError::Incomplete(_))), "{missing:?}");
-    let short = run(ExtentId(1), 0, &[all[0].slice(..10), all[1].clone()]);
-    assert!(matches!(store.write_run(short).await, Err(ExtentError::Incomplete(_))));
+    let chunks = content(1, 3, 0);
+    store.write_run(run(1, 0, &chunks[..2])).await.unwrap();
+    let incomplete = store.seal(ExtentId(1), header(&chunks)).await;
+    assert!(matches!(incomplete, Err(ExtentError::Incomplete(_))), "{incomplete:?}");
+    // A prefix may be sealed: the writer goes on elsewhere.
+    store.seal(ExtentId(1), header(&chunks[..2])).await.unwrap();
+    store.seal(ExtentId(1), header(&chunks[..2])).await.unwrap();
+    assert_eq!(store.usage().extents, 1);
+    let other = store.write_run_and_seal(run(1, 2, &chunks[2..]), header(&chunks)).await;
+    assert!(matches!(other, Err(ExtentError::Incomplete(_))), "{other:?}");
+    // A run that comes late does not open it again.
+    store.write_run(run(1, 0, &chunks[..2])).await.unwrap();
+    assert!(store.header(ExtentId(1)).await.unwrap().is_some());
 }
 
-#[tokio::test]
-async fn a_flipped_byte_is_seen_and_a_replaced_chunk_is_good() {
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deletion_frees_the_disk_and_is_final() {
     let dir = tempfile::tempdir().unwrap();
-    let all = chunks(3, 8 * CHUNK_SIZE_BYTES);
-    {
-        let store = open(dir.path());
-        put(&store, ExtentId(1), &all).await;
-    }
-    let needle = &all[4][500_000..500_064];
-    let file = std::fs::read_dir(dir.path().join("db")).unwrap().map(|entry| entry.unwrap().path()).find_map(|path| {
-        let content = std::fs::read(&path).unwrap();
-        let at = content.windows(64).position(|window| window == needle)?;
-        Some((path, content, at))
-    });
-    let (path, mut content, at) = file.expect("the chunk is in a file");
-    content[at] ^= 1;
-    std::fs::write(path, content).unwrap();
     let store = open(dir.path());
-    let digest = Digest::of(&all[4]);
-    assert!(!store.verify_chunk(ExtentId(1), 4, digest).await.unwrap());
-    assert!(matches!(store.read_chunks(ExtentId(1), 4, 1).await, Err(ExtentError::Corrupt(_))));
-    store.replace_chunk(ExtentId(1), 4, all[4].clone()).await.unwrap();
-    assert!(store.verify_chunk(ExtentId(1), 4, digest).await.unwrap());
-    assert_eq!(store.read_chunks(ExtentId(1), 0, 64).await.unwrap().unwrap(), all);
+    let chunks = content(1, 4, 0);
+    store.write_run_and_seal(run(1, 0, &chunks), header(&chunks)).await.unwrap();
+    let tables = || {
+        let files = fs::read_dir(dir.path().join("db")).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len());
+        files.filter(|&length| length > 4 << 20).count()
+    };
+    assert_eq!(tables(), 1);
+    store.delete(vec![ExtentId(1), ExtentId(1), ExtentId(77)]).await.unwrap();
+    assert_eq!(tables(), 0);
+    for id in [1, 77] {
+        let again = store.write_run_and_seal(run(id, 0, &chunks), header(&chunks)).await;
+        assert!(matches!(again, Err(ExtentError::Deleted)), "{again:?}");
+    }
+    assert_eq!((store.usage().extents, store.usage().bytes), (0, 0));
 }
 
-#[tokio::test]
-async fn a_full_disk_refuses_writes_and_serves_reads() {
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replaced_chunk_is_read_instead_of_the_bad_one() {
     let dir = tempfile::tempdir().unwrap();
-    let all = chunks(1, 8 * CHUNK_SIZE_BYTES);
+    let store = open(dir.path());
+    for (id, full) in [(1, 4), (2, 0)] {
+        let chunks = content(1, full, 999);
+        let bad: Vec<Bytes> = content(2, full, 999);
+        store.write_run_and_seal(run(id, 0, &bad), header(&chunks)).await.unwrap();
+        for (index, chunk) in (0..).zip(&chunks) {
+            assert!(!store.verify_chunk(ExtentId(id), index, Digest::of(chunk)).await.unwrap());
+            store.replace_chunk(ExtentId(id), index, chunk.clone()).await.unwrap();
+            assert!(store.verify_chunk(ExtentId(id), index, Digest::of(chunk)).await.unwrap());
+        }
+        store.delete(vec![ExtentId(id)]).await.unwrap();
+        assert!(store.read_chunks(ExtentId(id), 0, 9).await.unwrap().is_empty());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_refuses_writes_but_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let chunks = content(1, 0, 1000);
     {
         let store = open(dir.path());
-        put(&store, ExtentId(1), &all).await;
+        store.write_run_and_seal(run(1, 0, &chunks), header(&chunks)).await.unwrap();
+        store.write_run(run(2, 0, &chunks)).await.unwrap();
     }
-    let config = ExtentConfig { dir: dir.path().to_owned(), reserve_bytes: u64::MAX };
+    let config = ExtentConfig { dir: dir.path().to_owned(), reserve_bytes: u64::MAX / 2 };
     let store = ExtentStore::open(config).unwrap();
-    assert!(matches!(store.write_run(run(ExtentId(2), 0, &all)).await, Err(ExtentError::DiskFull)));
+    let refused = store.write_run(run(3, 0, &chunks)).await;
+    assert!(matches!(refused, Err(ExtentError::DiskFull)), "{refused:?}");
     assert!(store.usage().full);
-    assert_eq!(store.read_chunks(ExtentId(1), 0, 64).await.unwrap().unwrap(), all);
+    assert_eq!(store.read_chunks(ExtentId(1), 0, 1).await.unwrap(), chunks[0]);
+    store.seal(ExtentId(2), header(&chunks)).await.unwrap();
+    store.delete(vec![ExtentId(1)]).await.unwrap();
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Write { id: u8, full: usize, seal: bool },
+    Seal(u8),
+    Delete(u8),
+    Reopen,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        4 => (0..6u8, 0..LARGE_CHUNKS, any::<bool>()).prop_map(|(id, full, seal)| Step::Write { id, full, seal }),
+        2 => (0..6u8).prop_map(Step::Seal),
+        2 => (0..6u8).prop_map(Step::Delete),
+        1 => proptest::prelude::Just(Step::Reopen),
+    ];
+    proptest::collection::vec(step, 1..25)
+}
+
+/// What the store should hold: content, and whether it is sealed; `None` when it was deleted.
+type Model = BTreeMap<u8, Option<(Vec<Bytes>, bool)>>;
+
+async fn take(store: &Arc<ExtentStore>, model: &mut Model, step: Step) {
+    match step {
+        Step::Write { id, full, seal } => {
+            // An id always has the same content, as in the cluster; `full` decides it the first time.
+            let known = model.get(&id).cloned().flatten();
+            let chunks = known.as_ref().map_or_else(|| content(id, full, 10), |(chunks, _)| chunks.clone());
+            let run = run(u128::from(id), 0, &chunks);
+            let outcome =
+                if seal { store.write_run_and_seal(run, header(&chunks)).await } else { store.write_run(run).await };
+            if model.get(&id) == Some(&None) {
+                assert!(matches!(outcome, Err(ExtentError::Deleted)), "{outcome:?}");
+            } else {
+                outcome.unwrap();
+                let sealed = seal || known.is_some_and(|(_, sealed)| sealed);
+                model.insert(id, Some((chunks, sealed)));
+            }
+        }
+        Step::Seal(id) => {
+            let chunks = model.get(&id).cloned().flatten().map_or_else(|| content(id, 1, 10), |(chunks, _)| chunks);
+            let outcome = store.seal(ExtentId(u128::from(id)), header(&chunks)).await;
+            match model.get_mut(&id) {
+                Some(Some((_, sealed))) => {
+                    outcome.unwrap();
+                    *sealed = true;
+                }
+                _ => assert!(outcome.is_err()),
+            }
+        }
+        Step::Delete(id) => {
+            store.delete(vec![ExtentId(u128::from(id))]).await.unwrap();
+            model.insert(id, None);
+        }
+        Step::Reopen => {}
+    }
+}
+
+async fn listed(store: &Arc<ExtentStore>) -> Vec<ExtentId> {
+    let mut ids = Vec::new();
+    for partition in (0..6u128).map(|id| ExtentId(id).partition()).collect::<std::collections::BTreeSet<_>>() {
+        ids.extend(store.list(partition, None, 99).await.unwrap().into_iter().map(|(id, _)| id));
+    }
+    ids.sort_unstable();
+    ids
+}
+
+proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(12))]
+    #[test]
+    fn the_store_does_what_a_map_does(steps in steps()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = open(dir.path());
+        let mut model = Model::new();
+        for step in steps {
+            if matches!(step, Step::Reopen) {
+                drop(store);
+                store = open(dir.path());
+            }
+            runtime.block_on(take(&store, &mut model, step));
+        }
+        runtime.block_on(async {
+            let sealed: Vec<ExtentId> = model
+                .iter()
+                .filter(|(_, state)| matches!(state, Some((_, true))))
+                .map(|(&id, _)| ExtentId(u128::from(id)))
+                .collect();
+            prop_assert_eq!(store.usage().extents, sealed.len() as u64);
+            prop_assert_eq!(listed(&store).await, sealed);
+            for (id, state) in model {
+                let id = ExtentId(u128::from(id));
+                let found = store.read_chunks(id, 0, 9).await.unwrap();
+                prop_assert_eq!(found, state.map_or_else(Vec::new, |(chunks, _)| chunks.concat()));
+            }
+            Ok(())
+        })?;
+    }
 }

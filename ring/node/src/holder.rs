@@ -2,18 +2,11 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use karri_ring_extent::{ExtentHeader, ExtentStore, Owner, Run};
 use karri_ring_types::{CHUNK_SIZE_BYTES, ExtentId, PartitionId};
 
-use crate::wire::{CHUNKS_PER_READ_MAX, Read, Refusal, Summary, UsageReply};
-
-/// Chunks of one extent as a node has them; `None` where it has no readable copy.
-#[derive(Debug, Default)]
-pub(crate) struct Fetched {
-    pub(crate) header: Option<ExtentHeader>,
-    pub(crate) chunks: Vec<Option<Bytes>>,
-}
+use crate::wire::{CHUNKS_PER_READ_MAX, Read, ReadReply, Refusal, Summary, UsageReply};
 
 /// A run on its way to the replicas: full chunks and then a shorter one, in one buffer.
 #[derive(Clone, Debug)]
@@ -64,31 +57,35 @@ impl Holder {
         Ok(self.store.seal(extent, header).await?)
     }
 
-    pub(crate) async fn read(&self, ask: Read) -> Result<Fetched, Refusal> {
+    /// The header if asked for, and the chunks one after another.
+    pub(crate) async fn read(&self, ask: Read) -> Result<(ReadReply, Bytes), Refusal> {
         let header = if ask.header { self.store.header(ask.extent).await? } else { None };
         let count = ask.count.min(CHUNKS_PER_READ_MAX);
-        let chunks = match self.store.read_chunks(ask.extent, ask.first, count).await {
-            Ok(found) => {
-                let mut chunks: Vec<_> = found.unwrap_or_default().into_iter().map(Some).collect();
-                chunks.resize(count as usize, None);
-                chunks
+        let (chunks, body) = match self.store.read_chunks(ask.extent, ask.first, count).await {
+            Ok(body) => {
+                let starts = (0..count as usize).map(|index| index * CHUNK_SIZE_BYTES);
+                let length = |start| body.len().saturating_sub(start).min(CHUNK_SIZE_BYTES) as u32;
+                (starts.map(length).map(|length| (length > 0).then_some(length)).collect(), body)
             }
             Err(_) => self.read_one_by_one(ask.extent, ask.first, count).await,
         };
-        Ok(Fetched { header, chunks })
+        Ok((ReadReply { header, chunks }, body))
     }
 
     /// One bad chunk does not hide its neighbours.
-    async fn read_one_by_one(&self, extent: ExtentId, first: u32, count: u32) -> Vec<Option<Bytes>> {
+    async fn read_one_by_one(&self, extent: ExtentId, first: u32, count: u32) -> (Vec<Option<u32>>, Bytes) {
         let mut chunks = Vec::with_capacity(count as usize);
+        let mut body = BytesMut::new();
         for index in first..first.saturating_add(count) {
             let found = self.store.read_chunks(extent, index, 1).await;
             if let Err(error) = &found {
                 tracing::warn!(%extent, index, %error, "bad copy found");
             }
-            chunks.push(found.ok().flatten().and_then(|chunks| chunks.into_iter().next()));
+            let chunk = found.unwrap_or_default();
+            chunks.push((!chunk.is_empty()).then_some(chunk.len() as u32));
+            body.extend_from_slice(&chunk);
         }
-        chunks
+        (chunks, body.freeze())
     }
 
     pub(crate) async fn delete(&self, ids: Vec<ExtentId>) -> Result<(), Refusal> {

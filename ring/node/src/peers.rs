@@ -10,7 +10,7 @@ use karri_ring_types::{Digest, ExtentId, NodeId, PartitionId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::holder::{Fetched, Holder, RunBytes};
+use crate::holder::{Holder, RunBytes};
 use crate::wire::{
     self, DELETE, IDS_MAX, Ids, LIST, List, ListReply, Nothing, READ, REPORT_BAD, Read, ReadReply, Refusal, ReportBad,
     SEAL, SUMMARIES, Seal, Summaries, SummariesReply, Summary, TOMBSTONED, USAGE, Unreadable, UsageReply, WRITE_RUN,
@@ -35,6 +35,13 @@ pub(crate) enum CallError {
     Rpc(#[from] RpcError),
     #[error(transparent)]
     Unreadable(#[from] Unreadable),
+}
+
+/// Chunks of one extent as a node has them; `None` where it has no readable copy.
+#[derive(Debug, Default)]
+pub(crate) struct Fetched {
+    pub(crate) header: Option<ExtentHeader>,
+    pub(crate) chunks: Vec<Option<Bytes>>,
 }
 
 /// The nodes that hold extents.
@@ -85,11 +92,10 @@ impl Peers {
     }
 
     pub(crate) async fn read(&self, node: NodeId, ask: Read) -> Result<Fetched, CallError> {
-        if let Some(holder) = self.holder(node) {
-            return Ok(holder.read(ask).await?);
-        }
-        let (reply, mut body): (ReadReply, Bytes) =
-            self.call(node, Lane::Data, READ, &ask, Bytes::new(), READ_DEADLINE).await?;
+        let (reply, mut body): (ReadReply, Bytes) = match self.holder(node) {
+            Some(holder) => holder.read(ask).await?,
+            None => self.call(node, Lane::Data, READ, &ask, Bytes::new(), READ_DEADLINE).await?,
+        };
         let mut chunks = Vec::with_capacity(reply.chunks.len());
         for length in reply.chunks {
             chunks.push(match length.map(|length| length as usize) {

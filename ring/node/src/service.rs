@@ -1,15 +1,15 @@
 //! Answers the methods 200..=299.
 
 use async_trait::async_trait;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use karri_ring_rpc::{Caller, Handler, Method, Request, Response};
 use serde::Serialize;
 use tokio::sync::mpsc;
 
-use crate::holder::{Fetched, Holder, RunBytes};
+use crate::holder::{Holder, RunBytes};
 use crate::wire::{
-    self, DELETE, IDS_MAX, Ids, LIST, List, ListReply, Nothing, READ, REPORT_BAD, ReadReply, Refusal, ReportBad, SEAL,
-    SUMMARIES, Seal, Summaries, SummariesReply, TOMBSTONED, USAGE, WRITE_RUN, WriteRun,
+    self, DELETE, IDS_MAX, Ids, LIST, List, ListReply, Nothing, READ, REPORT_BAD, Refusal, ReportBad, SEAL, SUMMARIES,
+    Seal, Summaries, SummariesReply, TOMBSTONED, USAGE, WRITE_RUN, WriteRun,
 };
 
 /// The server side of a node's extents.
@@ -25,15 +25,10 @@ impl ExtentService {
     }
 
     async fn read(&self, request: &Request) -> Result<Response, String> {
-        let found = match self.holder.read(parse(request)?).await {
-            Ok(found) => found,
-            Err(refusal) => return answer::<ReadReply>(Err(refusal)),
-        };
-        let Fetched { header, chunks } = found;
-        let lengths = chunks.iter().map(|chunk| chunk.as_ref().map(|chunk| chunk.len() as u32)).collect();
-        let mut response = answer(Ok(ReadReply { header, chunks: lengths }))?;
-        response.body = join(chunks.into_iter().flatten().collect());
-        Ok(response)
+        match self.holder.read(parse(request)?).await {
+            Ok((reply, body)) => Ok(Response { body, ..answer(Ok(reply))? }),
+            Err(refusal) => answer::<Nothing>(Err(refusal)),
+        }
     }
 }
 
@@ -92,16 +87,4 @@ fn parse<T: serde::de::DeserializeOwned>(request: &Request) -> Result<T, String>
 fn answer<T: Serialize>(outcome: Result<T, Refusal>) -> Result<Response, String> {
     let head = wire::encode(&outcome).map_err(|error| error.to_string())?;
     Ok(Response { head, body: Bytes::new() })
-}
-
-/// One buffer of all; a single chunk is not copied.
-fn join(mut chunks: Vec<Bytes>) -> Bytes {
-    if chunks.len() <= 1 {
-        return chunks.pop().unwrap_or_default();
-    }
-    let mut body = BytesMut::with_capacity(chunks.iter().map(Bytes::len).sum());
-    for chunk in chunks {
-        body.extend_from_slice(&chunk);
-    }
-    body.freeze()
 }

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::{RepairRound, Repairer};
 use crate::counters::add;
 use crate::peers::CallError;
-use crate::wire::IDS_MAX;
+use crate::wire::{IDS_MAX, Refusal};
 
 /// Extents that are pulled at once.
 const PULLS_MAX: usize = 4;
@@ -105,12 +105,15 @@ impl Repairer {
         for page in only_ours.chunks(IDS_MAX) {
             let proven = self.shared.peers.tombstoned(peer, page.to_vec()).await?;
             // Only what was asked about: an answer is no licence for more.
-            let proven: Vec<ExtentId> = proven.into_iter().filter(|id| page.contains(id)).collect();
-            if !proven.is_empty() {
-                self.shared.peers.delete(self.local(), &proven).await?;
-                add(&self.shared.counters.extents_deleted_by_proof, proven.len() as u64);
-                round.deleted += proven.len() as u64;
+            let proven = proven.into_iter().filter(|id| page.contains(id));
+            // Several peers may have the same proof.
+            let proven: Vec<ExtentId> = proven.filter(|&id| self.in_hand.lock().insert(id)).collect();
+            if proven.is_empty() {
+                continue;
             }
+            let outcome = self.delete_by_proof(&proven).await;
+            self.in_hand.lock().retain(|id| !proven.contains(id));
+            round.deleted += outcome?;
         }
         let mut missing = Vec::new();
         for (id, root) in theirs {
@@ -122,6 +125,22 @@ impl Repairer {
         }
         self.pull_missing(peer, missing, round).await;
         Ok(())
+    }
+
+    /// Deletes extents that a peer has tombstones of, as far as they are still here.
+    async fn delete_by_proof(&self, proven: &[ExtentId]) -> Result<u64, CallError> {
+        let mut here = Vec::new();
+        for &id in proven {
+            if self.holder.store().header(id).await.map_err(Refusal::from)?.is_some() {
+                here.push(id);
+            }
+        }
+        let deleted = here.len() as u64;
+        if deleted > 0 {
+            self.holder.delete(here).await?;
+            add(&self.shared.counters.extents_deleted_by_proof, deleted);
+        }
+        Ok(deleted)
     }
 
     async fn pull_missing(&self, peer: NodeId, missing: Vec<(ExtentId, Digest)>, round: &mut RepairRound) {

@@ -64,13 +64,13 @@ pub(crate) struct Repairer {
     config: RepairConfig,
     /// When a missing extent was first seen to be missing.
     missing_since: Mutex<HashMap<ExtentId, Duration>>,
-    /// Extents that are being pulled: several peers and readers may tell of the same one at once.
-    pulling: Mutex<HashSet<ExtentId>>,
+    /// Extents that are being pulled or deleted: several peers and readers may tell of the same one at once.
+    in_hand: Mutex<HashSet<ExtentId>>,
 }
 
 impl Repairer {
     pub(crate) fn new(shared: Arc<Shared>, holder: Holder, config: RepairConfig) -> Self {
-        Self { shared, holder, config, missing_since: Mutex::default(), pulling: Mutex::default() }
+        Self { shared, holder, config, missing_since: Mutex::default(), in_hand: Mutex::default() }
     }
 
     fn local(&self) -> NodeId {

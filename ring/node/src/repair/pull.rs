@@ -15,11 +15,11 @@ use crate::wire::{Read, Refusal};
 impl Repairer {
     /// Pulls an extent whose root is known; false when it was deleted here, is here by now, or is being pulled.
     pub(super) async fn pull(&self, peer: NodeId, id: ExtentId, root: Digest) -> Result<bool, CallError> {
-        if !self.pulling.lock().insert(id) {
+        if !self.in_hand.lock().insert(id) {
             return Ok(false);
         }
         let outcome = self.pull_now(peer, id, root).await;
-        self.pulling.lock().remove(&id);
+        self.in_hand.lock().remove(&id);
         outcome
     }
 
