@@ -27,6 +27,9 @@ impl Workbench {
     pub async fn start(nodes: usize) -> Result<Self> {
         let cluster = Cluster::start(nodes).await?;
         let dir = TempDir::with_prefix("karri-client-").context("make a temporary folder")?;
+        // Left to itself, version 1 of the command line presigns with Signature Version 2.
+        fs::create_dir(dir.path().join(".aws"))?;
+        fs::write(dir.path().join(".aws/config"), "[default]\ns3 =\n  signature_version = s3v4\n")?;
         Ok(Self { cluster, dir })
     }
 
@@ -71,6 +74,23 @@ impl Workbench {
         self.cluster.host(number % self.cluster.len())
     }
 
+    /// A client's program with the root user's keys, and nothing else of AWS, in its environment.
+    pub fn command(&self, program: &Path) -> Command {
+        let credentials = self.cluster.credentials();
+        let mut command = Command::new(program);
+        command.current_dir(self.dir.path()).kill_on_drop(true).env("HOME", self.dir.path());
+        for (name, _) in std::env::vars_os() {
+            let name = name.to_string_lossy();
+            if name.starts_with("AWS_") || name.to_ascii_lowercase().ends_with("_proxy") {
+                command.env_remove(&*name);
+            }
+        }
+        command.env("AWS_ACCESS_KEY_ID", &credentials.access_key);
+        command.env("AWS_SECRET_ACCESS_KEY", &credentials.secret_key);
+        command.env("AWS_DEFAULT_REGION", "us-east-1").env("AWS_EC2_METADATA_DISABLED", "true");
+        command
+    }
+
     /// Runs a client's program with the root user's keys in its environment; returns what it printed.
     pub async fn run<S: AsRef<OsStr>>(&self, program: &Path, args: &[S]) -> Result<String> {
         let (status, output, errors) = self.try_run(program, args).await?;
@@ -81,15 +101,8 @@ impl Workbench {
 
     /// As [`Workbench::run`], but a failure of the program is an answer: success, output, errors.
     pub async fn try_run<S: AsRef<OsStr>>(&self, program: &Path, args: &[S]) -> Result<(bool, String, String)> {
-        let credentials = self.cluster.credentials();
-        let mut command = Command::new(program);
-        command.args(args).current_dir(self.dir.path()).kill_on_drop(true).env("HOME", self.dir.path());
-        command.env("AWS_ACCESS_KEY_ID", &credentials.access_key);
-        command.env("AWS_SECRET_ACCESS_KEY", &credentials.secret_key);
-        command.env("AWS_DEFAULT_REGION", "us-east-1").env("AWS_EC2_METADATA_DISABLED", "true");
-        for proxy in ["http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"] {
-            command.env_remove(proxy);
-        }
+        let mut command = self.command(program);
+        command.args(args);
         let output = tokio::time::timeout(COMMAND_LIMIT, command.output()).await.context("the client hangs")?;
         let output = output.with_context(|| format!("start {}", program.display()))?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();

@@ -75,15 +75,7 @@ async fn a_sync_survives_the_loss_of_a_node() -> Result<()> {
     let source = bench.text_path("tree");
     rclone(&bench, 0, &["mkdir", "karri:loss"]).await?;
     let config = bench.text_path("rclone.conf");
-    let credentials = bench.cluster.credentials().clone();
-    let mut sync = tokio::process::Command::new("rclone")
-        .args(["--config", &config, "sync", &source, "karri:loss"])
-        .env("AWS_ACCESS_KEY_ID", &credentials.access_key)
-        .env("AWS_SECRET_ACCESS_KEY", &credentials.secret_key)
-        .env_remove("http_proxy")
-        .env_remove("HTTP_PROXY")
-        .kill_on_drop(true)
-        .spawn()?;
+    let mut sync = bench.command(Path::new("rclone")).args(["--config", &config, "sync", &source, "karri:loss"]).spawn()?;
     let client = bench.cluster.client(0);
     karri_tests_cluster::eventually("some files have arrived", std::time::Duration::from_secs(60), || async {
         (client.list_keys("loss", "", 1000).await.ok()?.len() > 40).then_some(())
