@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use karri_objstore_service::{CollectOutcome, ObjectService, ServiceError, WorkItem, WorkList, WorkPage, expired, work};
+use karri_objstore_service::{
+    CollectOutcome, ObjectService, ServiceError, WorkItem, WorkList, WorkPage, expired, work,
+};
 use karri_ring_meta::{MetaNode, SYSTEM_RANGE};
 use karri_ring_types::{Clock, RangeId, Rng};
 use parking_lot::Mutex;
@@ -35,7 +37,7 @@ impl Default for MaintainConfig {
             pause: Duration::from_secs(2),
             garbage_age: Duration::from_secs(60),
             rows_per_round_max: 4096,
-            in_flight_max: 8,
+            in_flight_max: 16,
             rounds_between_sweeps: 15,
         }
     }
@@ -54,6 +56,10 @@ pub struct Round {
 
 /// Rows of one page.
 const PAGE_ROWS: usize = 256;
+
+/// Pages of guard rows that one sweep looks at in a range: each write of an object that is deleted or replaced soon
+/// after leaves one for a while.
+const EXPIRY_PAGES_MAX: usize = 128;
 
 /// Where the lists of a range go on.
 #[derive(Default)]
@@ -184,18 +190,24 @@ impl Maintenance {
     }
 
     async fn expire(&self, range: RangeId) {
-        let after = self.cursors.lock().entry(range).or_default().expiry.clone();
-        let now = self.clock.now();
-        let found = self.meta.leader_read(range, |view| expired(view, bound(after.as_deref()), PAGE_ROWS, now));
-        let Some(Ok((rows, next))) = found else { return };
-        self.cursors.lock().entry(range).or_default().expiry = next;
-        if rows.is_empty() {
-            return;
-        }
-        let count = u64::try_from(rows.len()).unwrap_or(u64::MAX);
-        match self.service.expire(rows).await {
-            Ok(()) => self.counters.expired(count),
-            Err(error) => tracing::debug!(%error, "guard rows stay for now"),
+        for _ in 0..EXPIRY_PAGES_MAX {
+            let after = self.cursors.lock().entry(range).or_default().expiry.clone();
+            let now = self.clock.now();
+            let found = self.meta.leader_read(range, |view| expired(view, bound(after.as_deref()), PAGE_ROWS, now));
+            let Some(Ok((rows, next))) = found else { return };
+            if !rows.is_empty() {
+                let count = u64::try_from(rows.len()).unwrap_or(u64::MAX);
+                if let Err(error) = self.service.expire(rows).await {
+                    tracing::debug!(%error, "guard rows stay for now");
+                    return;
+                }
+                self.counters.expired(count);
+            }
+            let ended = next.is_none();
+            self.cursors.lock().entry(range).or_default().expiry = next;
+            if ended {
+                return;
+            }
         }
     }
 

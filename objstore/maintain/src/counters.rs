@@ -28,7 +28,11 @@ impl Counters {
         [
             ("gc_collected", "Pieces of garbage that were dealt with", read(&self.collected)),
             ("gc_extents_deleted", "Extents deleted on all their nodes", read(&self.extents_deleted)),
-            ("gc_postponed", "Pieces of garbage left for later, since a node or range did not answer", read(&self.postponed)),
+            (
+                "gc_postponed",
+                "Pieces of garbage left for later, since a node or range did not answer",
+                read(&self.postponed),
+            ),
             ("gc_rows_expired", "Guard rows removed", read(&self.rows_expired)),
         ]
     }

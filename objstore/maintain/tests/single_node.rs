@@ -176,13 +176,8 @@ impl Node {
         };
         let etag = self.service.upload_part_copy(copy).await.expect("copied").part.etag;
         listed.push(CompletedPart { part_number, etag, checksum: None });
-        let complete = CompleteRequest {
-            bucket: BUCKET.into(),
-            key: key.into(),
-            upload_id,
-            parts: listed,
-            ..Default::default()
-        };
+        let complete =
+            CompleteRequest { bucket: BUCKET.into(), key: key.into(), upload_id, parts: listed, ..Default::default() };
         self.service.complete_upload(complete).await.expect("completed");
     }
 }

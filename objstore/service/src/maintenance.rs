@@ -145,14 +145,17 @@ pub(crate) fn expired_rows(
     let mut found = Expired::default();
     let mut next: Option<Vec<u8>> = None;
     for table in [CONDEMNED, OPERATIONS] {
-        let end = next.clone().unwrap_or_default();
+        // The second table is looked at as far as the first.
+        let end = next.as_deref().map_or(Vec::new(), |last| first_after(Bound::Excluded(last)));
+        let mut last: Option<Vec<u8>> = None;
         let mut seen = 0;
         rows.scan(table, &start, &end, &mut |key, row| {
             if seen == limit {
-                next = Some(key.to_vec());
+                next = last.take();
                 return Ok(Step::Stop);
             }
             seen += 1;
+            last = Some(key.to_vec());
             if table == CONDEMNED {
                 let record: CondemnedRecord = decode(&row)?;
                 if record.is_done() && !record.orphan && old(record.since) {

@@ -61,6 +61,7 @@ impl From<MetaError> for ServiceError {
     fn from(error: MetaError) -> Self {
         match error {
             MetaError::Unavailable | MetaError::OutcomeUnknown => Self::Unavailable,
+            MetaError::DiskFull => Self::DiskFull,
             other => Self::Internal(other.to_string()),
         }
     }

@@ -14,8 +14,8 @@ use crate::rows::{Rows, Step, any_with_prefix, load, store};
 /// Parts that one step takes apart: a part of 5 GiB has 5 KiB of extents, a transaction at most 4 MiB.
 const PARTS_PER_STEP_MAX: usize = 200;
 
-/// What guards against commands that arrive late is kept for this long; they are refused after a quarter of it.
-pub(crate) const GUARD_AGE_MS_MIN: u64 = 60 * 60 * 1000;
+/// What guards against commands that arrive late is kept for this long; they are refused after less than half of it.
+pub(crate) const GUARD_AGE_MS_MIN: u64 = 12 * 60 * 1000;
 
 pub(super) fn collect(
     rows: &mut dyn Rows,

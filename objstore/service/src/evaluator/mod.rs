@@ -31,7 +31,8 @@ pub(crate) const OBJECT_NO_KEY: u8 = 1;
 pub(crate) const OBJECT_FOUND: u8 = 2;
 
 /// A command that was under way for longer than this is refused: what it would collide with is forgotten later.
-const COMMAND_AGE_MS_MAX: u64 = 15 * 60 * 1000;
+/// Clocks of nodes that differ by more than this are a fault of the cluster.
+const COMMAND_AGE_MS_MAX: u64 = 5 * 60 * 1000;
 
 /// The evaluator of buckets and objects.
 #[derive(Debug, Default)]

@@ -332,3 +332,39 @@ async fn a_late_copy_of_a_put_changes_nothing() {
         }
     }
 }
+
+/// Notes for late commands go when no command can be that late any more; those on orphans stay.
+#[tokio::test]
+async fn guard_rows_expire() {
+    let world = world().await;
+    let bucket = world.service.bucket(BUCKET).await.expect("there");
+    for n in 0..5 {
+        world.put(&format!("k{n}"), &content(40_000)).await;
+        world.service.delete_object(delete(&format!("k{n}"))).await.expect("deleted");
+    }
+    let orphan = world.service.new_data();
+    let extent = karri_ring_types::ExtentId(77);
+    assert!(world.service.is_orphan(&bucket.id.route("gone"), orphan, extent).await.expect("a verdict"));
+    world.collect_garbage().await;
+    let expire = async || {
+        let mut after: Option<Vec<u8>> = None;
+        loop {
+            let (rows, next) = {
+                let state = world.meta.state.lock();
+                let mut rows = super::support::MemoryRows::new(&state, false, Vec::new(), None);
+                let bound = after.as_deref().map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
+                let now = karri_ring_types::Clock::now(&*world.clock);
+                crate::maintenance::expired_rows(&mut rows, bound, 2, now).expect("readable")
+            };
+            world.service.expire(rows).await.expect("expired");
+            after = next;
+            if after.is_none() {
+                break;
+            }
+        }
+        (world.meta.count(CONDEMNED), world.meta.count(crate::keys::OPERATIONS))
+    };
+    assert_eq!(expire().await, (6, 5));
+    world.clock.advance(Duration::from_secs(3600));
+    assert_eq!(expire().await, (1, 0));
+}
