@@ -164,6 +164,38 @@ async fn a_full_disk_refuses_writes_but_nothing_else() {
     store.delete(vec![ExtentId(1)]).await.unwrap();
 }
 
+/// `mount -t tmpfs -o size=300m none DIR && KARRI_SMALL_DISK=DIR cargo test -p karri-ring-extent -- --ignored`
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a file system of about 300 MB in KARRI_SMALL_DISK"]
+async fn a_disk_that_fills_up_recovers_when_there_is_room() {
+    let dir = tempfile::tempdir_in(std::env::var("KARRI_SMALL_DISK").unwrap()).unwrap();
+    for reserve_bytes in [16 << 20, 0] {
+        let config = ExtentConfig { dir: dir.path().join(reserve_bytes.to_string()), reserve_bytes };
+        let store = ExtentStore::open(config.clone()).unwrap();
+        let mut written = Vec::new();
+        let refused = loop {
+            let id = written.len() as u128;
+            let chunks = content(id as u8, if id % 2 == 0 { 4 } else { 1 }, 100);
+            match store.write_run_and_seal(run(id, 0, &chunks), header(&chunks)).await {
+                Ok(()) => written.push(chunks),
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(refused, ExtentError::DiskFull), "{refused:?}");
+        assert!(written.len() > 3);
+        for (id, chunks) in (0..).zip(&written) {
+            assert_eq!(store.read_chunks(ExtentId(id), 0, 9).await.unwrap(), chunks.concat());
+        }
+        if reserve_bytes > 0 {
+            store.delete((0..written.len() as u128).map(ExtentId).collect()).await.unwrap();
+            let chunks = content(1, 4, 0);
+            store.write_run_and_seal(run(1000, 0, &chunks), header(&chunks)).await.unwrap();
+        }
+        drop(store);
+        fs::remove_dir_all(config.dir).unwrap();
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Write { id: u8, full: usize, seal: bool },
