@@ -9,6 +9,7 @@ use karri_objstore_gateway::{
 };
 use karri_objstore_service::{BucketInfo, ObjectService};
 use karri_objstore_wire::{Operation, WireRequest, route};
+use tracing::Instrument;
 
 use crate::authorize::{Access, Authorizer, Decision, action};
 use crate::error::{S3Result, access_denied, error, internal, invalid_argument};
@@ -39,7 +40,11 @@ impl Backend for S3 {
         let operation = operation(&request);
         let named = operation.as_ref().map(|operation| operation.as_str()).unwrap_or("Unknown");
         let answer = match operation {
-            Ok(operation) => self.answer(operation, &mut request).await,
+            Ok(operation) => {
+                // Every line that is logged below here names the request.
+                let span = tracing::error_span!("request", id = %request.request_id, operation = named);
+                self.answer(operation, &mut request).instrument(span).await
+            }
             Err(refusal) => Err(refusal),
         };
         let mut response = match answer {

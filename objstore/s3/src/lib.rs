@@ -1,5 +1,15 @@
 //! The S3 operations: requests of the gateway become calls of the object service, and its answers become responses.
 //!
+//! ```no_run
+//! # fn serve(service: std::sync::Arc<karri_objstore_service::ObjectService>) {
+//! use std::sync::Arc;
+//! use karri_objstore_s3::{AccountAuthorizer, S3, S3Config};
+//!
+//! let authorizer = Arc::new(AccountAuthorizer::new("000000000000"));
+//! let backend = S3::new(service, authorizer, S3Config { region: "us-east-1".to_owned() });
+//! # }
+//! ```
+//!
 //! The way of each request: route, check names, authorise, check the expected owner, then the operation's handler
 //! reads headers and body, calls the service and writes the response. Nothing polls the body before it is authorised.
 //!
