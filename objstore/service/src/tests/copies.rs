@@ -2,7 +2,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
-use super::support::{BUCKET, World, collect, content, get_request, new_bucket, world};
+use super::support::{BUCKET, Fate, World, collect, content, get_request, new_bucket, world};
 use crate::checksum::checksum_of;
 use crate::keys::{GARBAGE, HOLDERS, RELEASED};
 use crate::{
@@ -141,5 +141,27 @@ async fn a_copy_with_another_checksum() {
         assert_eq!(outcome.object.checksum, Some(checksum_of(ChecksumAlgorithm::Sha256, &bytes)));
         let info = world.service.head_object(get_request(to)).await.expect("there").info;
         assert_eq!(info.checksum, outcome.object.checksum);
+    }
+}
+
+/// A commit whose fate is unknown keeps what it may have used, and frees what it cannot use any more.
+#[tokio::test]
+async fn copies_in_doubt_neither_leak_nor_lose() {
+    let world = world().await;
+    let bytes = content(150_000);
+    for (fate, holders) in [(Fate::Silent, 1), (Fate::Lost, 0)] {
+        world.put("a", &bytes).await;
+        *world.meta.next_commit.lock() = fate;
+        assert!(matches!(do_copy(&world, copy("a", "b")).await, Err(ServiceError::Unavailable)));
+        assert_eq!(world.meta.count(HOLDERS), holders, "{fate:?}");
+        delete(&world, "a").await;
+        world.collect_garbage().await;
+        match fate {
+            Fate::Silent => assert_eq!(world.get("b").await.expect("copied"), bytes),
+            _ => assert!(world.get("b").await.is_err()),
+        }
+        delete(&world, "b").await;
+        world.collect_garbage().await;
+        assert_eq!((world.extent_count(), world.meta.count(HOLDERS)), (0, 0));
     }
 }

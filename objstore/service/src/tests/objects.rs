@@ -4,7 +4,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::join_all;
 
-use super::support::{BUCKET, Pieces, collect, content, get_request, put_request, world};
+use super::support::{BUCKET, Fate, Pieces, collect, content, get_request, put_request, world};
 use crate::checksum::checksum_of;
 use crate::keys::{CONDEMNED, CURRENT, GARBAGE, VERSIONS};
 use crate::{
@@ -367,4 +367,20 @@ async fn guard_rows_expire() {
     assert_eq!(expire().await, (6, 5));
     world.clock.advance(Duration::from_secs(3600));
     assert_eq!(expire().await, (1, 0));
+}
+
+/// The extents of a write whose commit was carried out without an answer are in use.
+#[tokio::test]
+async fn writes_in_doubt_neither_leak_nor_lose() {
+    let world = world().await;
+    for (fate, extents) in [(Fate::Silent, 1), (Fate::Lost, 0)] {
+        *world.meta.next_commit.lock() = fate;
+        let put = world.service.put_object(put_request("k"), &mut Some(content(50_000))).await;
+        assert!(matches!(put, Err(ServiceError::Unavailable)));
+        world.collect_garbage().await;
+        assert_eq!(world.extent_count(), extents, "{fate:?}");
+        assert_eq!(world.get("k").await.is_ok(), extents == 1);
+        world.service.delete_object(delete("k")).await.expect("deleted");
+        world.collect_garbage().await;
+    }
 }

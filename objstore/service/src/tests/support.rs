@@ -16,7 +16,9 @@ use parking_lot::Mutex;
 
 use crate::evaluator::{self, answer_directory, evaluate_directory};
 use crate::maintenance::{WorkList, work_rows};
+use crate::messages::Command;
 use crate::ports::{Extents, Meta, Sink};
+use crate::records::decode_with_tail;
 use crate::rows::{Rows, Step, Visit};
 use crate::{
     ByteSource, Checksum, CreateBucketRequest, GetOutcome, GetRequest, ObjectService, Owner as BucketOwner, PutOutcome,
@@ -93,6 +95,19 @@ pub(crate) struct MemoryMeta {
     clock: Arc<ManualClock>,
     pub(crate) times: AtomicU64,
     pub(crate) commands: AtomicU64,
+    /// What happens to the next commit of a version.
+    pub(crate) next_commit: Mutex<Fate>,
+}
+
+/// What happens to a command.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Fate {
+    #[default]
+    Answered,
+    /// Carried out, and the answer is lost.
+    Silent,
+    /// Lost.
+    Lost,
 }
 
 impl MemoryMeta {
@@ -116,6 +131,12 @@ impl Meta for MemoryMeta {
         let (system, start, end) = self.bounds(&route);
         let mut first = None;
         self.commands.fetch_add(1, Ordering::SeqCst);
+        let is_commit = evaluator == ObjectService::EVALUATOR
+            && matches!(decode_with_tail::<Command>(&command), Ok((Command::Put(_), _)));
+        let fate = if is_commit { std::mem::take(&mut *self.next_commit.lock()) } else { Fate::Answered };
+        if fate == Fate::Lost {
+            return Err(ServiceError::Unavailable);
+        }
         for _ in 0..self.times.load(Ordering::SeqCst) {
             let mut state = self.state.lock();
             let mut rows = MemoryRows::new(&state, system, start.clone(), end.clone());
@@ -132,7 +153,10 @@ impl Meta for MemoryMeta {
             }
             first.get_or_insert(Bytes::from(reply));
         }
-        Ok(first.expect("at least once"))
+        match fate {
+            Fate::Answered => Ok(first.expect("at least once")),
+            _ => Err(ServiceError::Unavailable),
+        }
     }
 
     async fn query(&self, route: Route, evaluator: EvaluatorId, query: Bytes) -> Result<Bytes, ServiceError> {
@@ -246,6 +270,7 @@ pub(crate) async fn world() -> World {
         clock: clock.clone(),
         times: AtomicU64::new(2),
         commands: AtomicU64::new(0),
+        next_commit: Mutex::default(),
     });
     let extents = Arc::new(MemoryExtents::default());
     let rng = Arc::new(SeededRng::new(1));
