@@ -175,7 +175,7 @@ async fn a_disk_that_fills_up_recovers_when_there_is_room() {
         let mut written = Vec::new();
         let refused = loop {
             let id = written.len() as u128;
-            let chunks = content(id as u8, if id % 2 == 0 { 4 } else { 1 }, 100);
+            let chunks = content(id as u8, if id.is_multiple_of(2) { 4 } else { 1 }, 100);
             match store.write_run_and_seal(run(id, 0, &chunks), header(&chunks)).await {
                 Ok(()) => written.push(chunks),
                 Err(error) => break error,

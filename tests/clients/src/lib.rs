@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use karri_tests_cluster::{Cluster, test_bytes};
+use karri_tests_cluster::{Cluster, ClusterOptions, test_bytes};
 use tempfile::TempDir;
 use tokio::process::Command;
 
@@ -25,11 +25,10 @@ pub struct Workbench {
 impl Workbench {
     /// Starts a cluster of `nodes`.
     pub async fn start(nodes: usize) -> Result<Self> {
-        let cluster = Cluster::start(nodes).await?;
+        // As `karri dev` has it: s3cmd signs URLs with Signature Version 2.
+        let options = ClusterOptions { s3_configuration: "sigv2 = true".to_owned(), ..ClusterOptions::default() };
+        let cluster = Cluster::start_with(nodes, options).await?;
         let dir = TempDir::with_prefix("karri-client-").context("make a temporary folder")?;
-        // Left to itself, version 1 of the command line presigns with Signature Version 2.
-        fs::create_dir(dir.path().join(".aws"))?;
-        fs::write(dir.path().join(".aws/config"), "[default]\ns3 =\n  signature_version = s3v4\n")?;
         Ok(Self { cluster, dir })
     }
 

@@ -75,7 +75,8 @@ async fn a_sync_survives_the_loss_of_a_node() -> Result<()> {
     let source = bench.text_path("tree");
     rclone(&bench, 0, &["mkdir", "karri:loss"]).await?;
     let config = bench.text_path("rclone.conf");
-    let mut sync = bench.command(Path::new("rclone")).args(["--config", &config, "sync", &source, "karri:loss"]).spawn()?;
+    let mut sync =
+        bench.command(Path::new("rclone")).args(["--config", &config, "sync", &source, "karri:loss"]).spawn()?;
     let client = bench.cluster.client(0);
     karri_tests_cluster::eventually("some files have arrived", std::time::Duration::from_secs(60), || async {
         (client.list_keys("loss", "", 1000).await.ok()?.len() > 40).then_some(())

@@ -29,8 +29,8 @@ pub fn karri_binary() -> PathBuf {
 /// What a cluster of processes is started with.
 #[derive(Clone, Debug, Default)]
 pub struct ClusterOptions {
-    /// Lines added to each node's configuration file.
-    pub configuration: String,
+    /// Lines added to the `[s3]` table of each node's configuration file.
+    pub s3_configuration: String,
     /// Folders for the nodes' data instead of ones in a temporary folder.
     pub data_dirs: Vec<PathBuf>,
 }
@@ -95,9 +95,9 @@ impl Cluster {
         let (s3, rpc) = (free_address()?, free_address()?);
         let config = self.dir.path().join(format!("{name}.toml"));
         let text = format!(
-            "data_dir = {data_dir:?}\n{}\n[s3]\nlisten = \"{s3}\"\n[rpc]\nlisten = \"{rpc}\"\n\
+            "data_dir = {data_dir:?}\n[s3]\nlisten = \"{s3}\"\n{}\n[rpc]\nlisten = \"{rpc}\"\n\
              [storage]\nreserve_bytes = 268435456\ngarbage_age_seconds = 1\n",
-            self.options.configuration
+            self.options.s3_configuration
         );
         fs::write(&config, text).context("write a node's configuration")?;
         Ok(Node { config, data_dir, log: self.dir.path().join(format!("{name}.log")), s3, process: None })

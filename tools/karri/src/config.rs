@@ -143,9 +143,19 @@ const SETTINGS: &[(&str, &str, &str, &str)] = &[
     ("s3.sigv2", "boolean", "false", "Accept AWS Signature Version 2."),
     ("rpc.listen", "address", "required", "Where the other nodes connect (mTLS)."),
     ("rpc.advertise", "host:port", "rpc.listen", "The address by which the other nodes reach this one."),
-    ("cluster.replicas", "1 to 7", "3", "Copies of each extent, as far as there are nodes. Read by `karri cluster init`."),
+    (
+        "cluster.replicas",
+        "1 to 7",
+        "3",
+        "Copies of each extent, as far as there are nodes. Read by `karri cluster init`.",
+    ),
     ("cluster.data_ranges", "1 to 256", "8", "Metadata ranges made at the start. Read by `karri cluster init`."),
-    ("storage.reserve_bytes", "integer", "1073741824", "Free space at which the node refuses writes and keeps serving reads."),
+    (
+        "storage.reserve_bytes",
+        "integer",
+        "1073741824",
+        "Free space at which the node refuses writes and keeps serving reads.",
+    ),
     ("storage.garbage_age_seconds", "integer", "60", "How long deleted data is left to readers that have begun."),
     ("log.filter", "text", "\"info,openraft=warn\"", "Levels by target, as in `info,access=warn`."),
     ("log.json", "boolean", "false", "One JSON object a line."),
@@ -196,7 +206,8 @@ mod tests {
     fn every_setting_of_the_reference_is_accepted() {
         for (key, ..) in SETTINGS {
             let (table, name) = key.rsplit_once('.').unwrap_or(("", key));
-            let probe = format!("{}\n{name} = {{ }}\n", if table.is_empty() { String::new() } else { format!("[{table}]") });
+            let probe =
+                format!("{}\n{name} = {{ }}\n", if table.is_empty() { String::new() } else { format!("[{table}]") });
             let error = toml::from_str::<Config>(&probe).unwrap_err().to_string();
             assert!(!error.contains("unknown field"), "{key}: {error}");
         }

@@ -99,8 +99,7 @@ pub(crate) async fn run(
     let rng: Arc<dyn Rng> = Arc::new(SystemRng);
     let router = Router::new();
     let addresses = AddressBook::new();
-    let transport: Arc<dyn Transport> =
-        TlsTransport::new(node, identity.clone(), addresses.clone(), router.clone())?;
+    let transport: Arc<dyn Transport> = TlsTransport::new(node, identity.clone(), addresses.clone(), router.clone())?;
 
     let raft = RaftHost::open(HostConfig::new(node, dir.raft()), transport.clone(), &router).await?;
     let meta_config = MetaConfig::new(node, dir.metadata());
@@ -135,15 +134,13 @@ pub(crate) async fn run(
         .await
         .context("open the extents")??;
     let layouts: Arc<dyn LayoutSource> = membership.clone();
-    let parts =
-        StorageParts { store, transport: transport.clone(), layouts, clock: clock.clone(), rng: rng.clone() };
+    let parts = StorageParts { store, transport: transport.clone(), layouts, clock: clock.clone(), rng: rng.clone() };
     let storage = StorageNode::new(parts, StorageConfig::default(), &router);
     let service =
         ObjectService::new(meta.client(), storage.client(), clock.clone(), rng.clone(), ServiceConfig::default());
     let garbage_age = Duration::from_secs(config.storage.garbage_age_seconds);
     let maintain_config = MaintainConfig { garbage_age, ..MaintainConfig::default() };
-    let maintenance =
-        Maintenance::new(meta.clone(), service.clone(), clock.clone(), rng.clone(), maintain_config);
+    let maintenance = Maintenance::new(meta.clone(), service.clone(), clock.clone(), rng.clone(), maintain_config);
     let sources = Arc::new(StatusSources {
         membership: membership.clone(),
         meta: meta.clone(),

@@ -174,7 +174,10 @@ pub(crate) async fn show(config: &Config, json: bool) -> Result<()> {
 
 fn print_table(status: &ClusterStatus) {
     println!("cluster {}  epoch {}  replicas {}", status.cluster, status.epoch, status.replicas);
-    println!("{:>5}  {:<12} {:<8} {:<22} {:>9} {:>16} {:>16}", "node", "zone", "state", "s3", "extents", "bytes", "free");
+    println!(
+        "{:>5}  {:<12} {:<8} {:<22} {:>9} {:>16} {:>16}",
+        "node", "zone", "state", "s3", "extents", "bytes", "free"
+    );
     for node in &status.nodes {
         let state = match (node.alive, node.in_layout, node.full) {
             (false, ..) => "down",
