@@ -16,7 +16,7 @@ use crate::extent_ref::ExtentRef;
 use crate::layout::{LayoutSource, holders};
 use crate::peers::Peers;
 use crate::read::{self, ReadError};
-use crate::write::ExtentWriter;
+use crate::write::{ExtentWriter, RunBuffers};
 
 /// Bytes of one permit of the memory that writers share.
 pub(crate) const MEMORY_PERMIT_BYTES: usize = 4096;
@@ -42,6 +42,7 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) rng: Arc<dyn Rng>,
     pub(crate) memory: Arc<Semaphore>,
+    pub(crate) buffers: Arc<RunBuffers>,
 }
 
 /// How a deletion went.
@@ -78,7 +79,7 @@ impl ExtentClient {
     ) -> Self {
         let permits = (config.write_memory_bytes_max / MEMORY_PERMIT_BYTES).min(Semaphore::MAX_PERMITS);
         let memory = Arc::new(Semaphore::new(permits));
-        Self { shared: Arc::new(Shared { peers, layouts, counters, clock, rng, memory }) }
+        Self { shared: Arc::new(Shared { peers, layouts, counters, clock, rng, memory, buffers: Arc::default() }) }
     }
 
     pub(crate) fn of(shared: Arc<Shared>) -> Self {

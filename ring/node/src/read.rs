@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::{self, BoxStream};
@@ -20,6 +21,11 @@ use crate::wire::{Read, ReportBad};
 const BATCH_CHUNKS: u32 = 4;
 /// Batches that are fetched at once: one is being consumed, the others are read ahead.
 const READ_AHEAD_BATCHES: usize = 2;
+
+/// Rounds through all holders while one of them does not answer.
+const ATTEMPTS_MAX: u32 = 3;
+/// Pause between two rounds.
+const ATTEMPT_PAUSE: Duration = Duration::from_millis(300);
 
 /// Why bytes cannot be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -75,7 +81,18 @@ struct Fetch {
 }
 
 impl Fetch {
+    /// Tries again for a moment when a holder does not answer: it may just be starting.
     async fn run(self) -> Result<Vec<Bytes>, ReadError> {
+        for _ in 1..ATTEMPTS_MAX {
+            match self.attempt().await {
+                Err(ReadError::Unavailable) => tokio::time::sleep(ATTEMPT_PAUSE).await,
+                outcome => return outcome,
+            }
+        }
+        self.attempt().await
+    }
+
+    async fn attempt(&self) -> Result<Vec<Bytes>, ReadError> {
         let mut found: Vec<Option<Bytes>> = vec![None; self.count as usize];
         let mut digests: Option<Vec<Digest>> = None;
         let mut silent = false;

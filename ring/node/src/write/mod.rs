@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::JoinHandle;
 
+pub(crate) use self::run::RunBuffers;
 use self::run::RunData;
 use self::slot::{Feed, Slot};
 use crate::client::{MEMORY_PERMIT_BYTES, Shared};
@@ -37,6 +38,9 @@ pub enum WriteError {
     #[error("the writer is closed")]
     Closed,
 }
+
+/// Smallest buffer of a run.
+const SMALLEST_BUFFER_BYTES: usize = 64 << 10;
 
 type Sealing = JoinHandle<Result<Vec<ExtentRef>, WriteError>>;
 
@@ -123,7 +127,6 @@ impl ExtentWriter {
     }
 
     async fn take(&mut self, mut bytes: Bytes) -> Result<(), WriteError> {
-        self.written_bytes += bytes.len() as u64;
         while !bytes.is_empty() {
             let room = self.run_capacity();
             if self.filled() == room {
@@ -133,6 +136,7 @@ impl ExtentWriter {
             if self.filled() == 0 && bytes.len() >= room {
                 self.reserve(room).await?;
                 self.whole = Some(bytes.split_to(room));
+                self.written_bytes += room as u64;
             } else {
                 let into_chunk = CHUNK_SIZE_BYTES - self.filled() % CHUNK_SIZE_BYTES;
                 if into_chunk == CHUNK_SIZE_BYTES && !self.reserve(CHUNK_SIZE_BYTES).await? {
@@ -142,6 +146,7 @@ impl ExtentWriter {
                 let part = into_chunk.min(bytes.len());
                 self.run.extend_from_slice(&bytes[..part]);
                 bytes.advance(part);
+                self.written_bytes += part as u64;
             }
             if self.slot_bytes + self.filled() == EXTENT_SIZE_BYTES_MAX as usize {
                 self.push(true).await?;
@@ -174,9 +179,11 @@ impl ExtentWriter {
     /// Room for what is known to come, at most a run.
     fn grow(&mut self) {
         if self.run.capacity() == 0 {
-            let expected = self.expected_bytes.map_or(u64::MAX, |all| all.saturating_sub(self.written_bytes) + 1);
-            let expected = usize::try_from(expected).unwrap_or(usize::MAX).max(CHUNK_SIZE_BYTES / 4);
-            self.run.reserve(expected.min(self.run_capacity()));
+            let expected = self.expected_bytes.map_or(u64::MAX, |all| all.saturating_sub(self.written_bytes));
+            match usize::try_from(expected) {
+                Ok(expected) if expected < RUN_SIZE_BYTES => self.run.reserve(expected.max(SMALLEST_BUFFER_BYTES)),
+                _ => self.run = self.shared.buffers.take(),
+            }
         }
     }
 
@@ -206,7 +213,7 @@ impl ExtentWriter {
     async fn push(&mut self, last: bool) -> Result<(), WriteError> {
         let bytes = self.whole.take().unwrap_or_else(|| std::mem::take(&mut self.run).freeze());
         self.slot_bytes += bytes.len();
-        let run = Arc::new(RunData::new(bytes, self.memory.take()));
+        let run = Arc::new(RunData::new(bytes, self.memory.take(), self.shared.buffers.clone()));
         if self.slot.is_none() {
             self.settle(SEALING_EXTENTS_MAX).await?;
             self.slot = Some(Slot::spawn(self.shared.clone(), self.owner.clone(), self.begun.clone()));

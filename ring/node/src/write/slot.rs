@@ -162,7 +162,7 @@ impl Slot {
         let mut first = 0;
         for digests in header.chunk_digests.chunks(chunks_per_run) {
             let bytes = self.read_run(id, nodes, first, digests).await?;
-            runs.push(Arc::new(RunData::new(bytes, None)));
+            runs.push(Arc::new(RunData::new(bytes, None, self.shared.buffers.clone())));
             first += u32::try_from(digests.len()).ok()?;
         }
         Some(runs)

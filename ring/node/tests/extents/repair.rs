@@ -36,6 +36,8 @@ async fn a_flipped_byte_on_disk_is_read_around_and_repaired() {
     let content = random_bytes(1, 8 * MIB);
     let client = cluster.client(1);
     let extents = write(&client, &content).await;
+    // A quorum was enough for the writer; the copy here must be complete before it can go bad.
+    eventually("a copy here", || cluster.node(1).store.usage().extents == 1).await;
     flip_byte(&largest_table(&cluster.node(1).dir), 3 * MIB as u64 + 5);
 
     assert!(read(&client, &extents).await.unwrap() == content, "read around");
