@@ -1,6 +1,8 @@
 //! The transport between nodes: one connection per peer and lane, made when needed.
 
 use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +11,7 @@ use karri_ring_types::{ClusterId, NodeId};
 use parking_lot::{Mutex, RwLock};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -86,8 +88,19 @@ impl TlsTransport {
         addresses: Arc<AddressBook>,
         router: Arc<Router>,
     ) -> Result<Arc<Self>, IdentityError> {
+        Self::from_source(local, identity, addresses, router, None)
+    }
+
+    /// As [`TlsTransport::new`], with connections that leave from the address `source`, on a machine with several.
+    pub fn from_source(
+        local: NodeId,
+        identity: Identity,
+        addresses: Arc<AddressBook>,
+        router: Arc<Router>,
+        source: Option<IpAddr>,
+    ) -> Result<Arc<Self>, IdentityError> {
         let config = client_config(&identity)?;
-        let connector = Arc::new(Connector { cluster: identity.cluster, config, addresses });
+        let connector = Arc::new(Connector { cluster: identity.cluster, config, addresses, source });
         Ok(Arc::new(Self { local, connector, router, links: Mutex::default() }))
     }
 
@@ -130,12 +143,13 @@ struct Connector {
     cluster: ClusterId,
     config: Arc<ClientConfig>,
     addresses: Arc<AddressBook>,
+    source: Option<IpAddr>,
 }
 
 impl Connector {
     async fn connect(&self, to: NodeId, address: Option<&str>) -> Result<TlsStream<Socket>, String> {
         let address = address.ok_or_else(|| "its address is not known".to_owned())?;
-        let mut stream = open(address, self.config.clone()).await?;
+        let mut stream = open(address, self.config.clone(), self.source).await?;
         let peer = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
         match peer.and_then(|certificate| node_of(self.cluster, certificate)) {
             Some(node) if node == to => {}
@@ -147,8 +161,22 @@ impl Connector {
     }
 }
 
-async fn open(address: &str, config: Arc<ClientConfig>) -> Result<TlsStream<Socket>, String> {
-    let tcp = TcpStream::connect(address).await.map_err(|error| format!("{address}: {error}"))?;
+async fn connect_tcp(address: &str, source: Option<IpAddr>) -> io::Result<TcpStream> {
+    let Some(source) = source else { return TcpStream::connect(address).await };
+    let mut result = Err(io::ErrorKind::AddrNotAvailable.into());
+    for target in tokio::net::lookup_host(address).await?.filter(|target| target.is_ipv4() == source.is_ipv4()) {
+        let socket = if source.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        socket.bind((source, 0).into())?;
+        result = socket.connect(target).await;
+        if result.is_ok() {
+            break;
+        }
+    }
+    result
+}
+
+async fn open(address: &str, config: Arc<ClientConfig>, source: Option<IpAddr>) -> Result<TlsStream<Socket>, String> {
+    let tcp = connect_tcp(address, source).await.map_err(|error| format!("{address}: {error}"))?;
     let socket = prepare(tcp).map_err(|error| error.to_string())?;
     let name = ServerName::try_from(NODE_NAME).map_err(|error| error.to_string())?;
     let connecting = TlsConnector::from(config).connect(name, socket);
@@ -208,7 +236,7 @@ pub async fn join_call(
     let node = NodeId(0);
     let connect = async {
         let config = pinned_config(authority_fingerprint).map_err(|error| error.to_string())?;
-        let mut stream = open(address, config).await?;
+        let mut stream = open(address, config, None).await?;
         greet(&mut stream).await.map_err(|error| error.to_string())?;
         Ok::<_, String>(stream)
     };

@@ -14,6 +14,7 @@
 //! The binary is the one that `KARRI_BIN` names, as `cargo xtask test` sets it.
 
 mod client;
+mod links;
 mod process;
 mod sign;
 mod wait;

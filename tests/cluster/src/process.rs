@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
 
 use crate::client::S3Client;
+use crate::links::{Links, node_ip};
 use crate::sign::Credentials;
 use crate::wait::eventually;
 
@@ -31,6 +32,8 @@ pub fn karri_binary() -> PathBuf {
 pub struct ClusterOptions {
     /// Lines added to the `[s3]` table of each node's configuration file.
     pub s3_configuration: String,
+    /// Whether links between nodes can be cut.
+    pub with_links: bool,
     /// Folders for the nodes' data instead of ones in a temporary folder.
     pub data_dirs: Vec<PathBuf>,
 }
@@ -49,6 +52,7 @@ pub struct Cluster {
     nodes: Vec<Node>,
     options: ClusterOptions,
     credentials: Credentials,
+    links: Links,
 }
 
 impl Cluster {
@@ -64,7 +68,7 @@ impl Cluster {
             access_key: "KARRITESTROOT".to_owned(),
             secret_key: "test-secret-of-the-root-user".to_owned(),
         };
-        let mut cluster = Self { dir, nodes: Vec::new(), options, credentials };
+        let mut cluster = Self { dir, nodes: Vec::new(), options, credentials, links: Links::new() };
         for _ in 0..count {
             cluster.add().await?;
         }
@@ -75,7 +79,7 @@ impl Cluster {
     /// Adds one node: the first initialises the cluster, each later one joins with a token.
     pub async fn add(&mut self) -> Result<usize> {
         let index = self.nodes.len();
-        let node = self.prepare(index)?;
+        let node = self.prepare(index).await?;
         let config = node.config.clone();
         if index == 0 {
             self.karri(&["cluster", "init", "--config", path_text(&config)?])?;
@@ -89,13 +93,19 @@ impl Cluster {
         Ok(index)
     }
 
-    fn prepare(&self, index: usize) -> Result<Node> {
+    async fn prepare(&self, index: usize) -> Result<Node> {
         let name = format!("node{}", index + 1);
         let data_dir = self.options.data_dirs.get(index).cloned().unwrap_or_else(|| self.dir.path().join(&name));
-        let (s3, rpc) = (free_address()?, free_address()?);
+        let s3 = free_address()?;
+        let mut rpc = free_address()?;
+        let mut advertise = rpc;
+        if self.options.with_links {
+            rpc.set_ip(node_ip(index));
+            advertise = self.links.start_proxy(index, free_address()?, rpc).await?;
+        }
         let config = self.dir.path().join(format!("{name}.toml"));
         let text = format!(
-            "data_dir = {data_dir:?}\n[s3]\nlisten = \"{s3}\"\n{}\n[rpc]\nlisten = \"{rpc}\"\n\
+            "data_dir = {data_dir:?}\n[s3]\nlisten = \"{s3}\"\n{}\n[rpc]\nlisten = \"{rpc}\"\nadvertise = \"{advertise}\"\n\
              [storage]\nreserve_bytes = 268435456\ngarbage_age_seconds = 1\n",
             self.options.s3_configuration
         );
@@ -183,6 +193,20 @@ impl Cluster {
         let status = tokio::task::spawn_blocking(move || process.wait()).await??;
         ensure!(status.success(), "karri server ended with {status}");
         Ok(())
+    }
+
+    /// Cuts a node off from all others; clients reach it still. The cluster must be made `with_links`.
+    pub fn isolate(&self, index: usize) -> Result<()> {
+        ensure!(self.options.with_links, "the cluster's links cannot be cut");
+        for other in (0..self.nodes.len()).filter(|&other| other != index) {
+            self.links.cut(index, other);
+        }
+        Ok(())
+    }
+
+    /// Mends every link.
+    pub fn heal(&self) {
+        self.links.heal();
     }
 
     /// Waits until a node answers `/-/ready` with 200.

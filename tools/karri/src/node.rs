@@ -1,5 +1,6 @@
 //! One node: opens its stores, joins them to the cluster and serves until it is told to stop.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -99,7 +100,8 @@ pub(crate) async fn run(
     let rng: Arc<dyn Rng> = Arc::new(SystemRng);
     let router = Router::new();
     let addresses = AddressBook::new();
-    let transport: Arc<dyn Transport> = TlsTransport::new(node, identity.clone(), addresses.clone(), router.clone())?;
+    let transport: Arc<dyn Transport> =
+        TlsTransport::from_source(node, identity.clone(), addresses.clone(), router.clone(), source(&config))?;
 
     let raft = RaftHost::open(HostConfig::new(node, dir.raft()), transport.clone(), &router).await?;
     let meta_config = MetaConfig::new(node, dir.metadata());
@@ -208,6 +210,11 @@ fn gateway_config(config: &Config) -> GatewayConfig {
         _ => None,
     };
     gateway
+}
+
+/// The node calls from the address that it listens on, when that is one and not all of the machine's.
+fn source(config: &Config) -> Option<IpAddr> {
+    Some(config.rpc.listen.ip()).filter(|ip| !ip.is_unspecified())
 }
 
 /// The configured capacity, else the size of the data folder's file system.
