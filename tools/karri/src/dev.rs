@@ -1,5 +1,6 @@
 //! `karri dev`: a cluster on this machine, in one process or in one per node.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -39,8 +40,8 @@ pub(crate) async fn run(data: &Path, listen: SocketAddr, nodes: u16) -> Result<(
         let on_signal = shutdown.clone();
         tokio::spawn(async move {
             wait_for_signal().await;
-            println!("stopping");
             on_signal.cancel();
+            say("stopping");
         });
         return node::run(first.clone(), shutdown, |address| greet(&root, &[address], &data)).await;
     }
@@ -76,7 +77,7 @@ async fn run_children(configs: &[(PathBuf, Config)], root: &RootCredentials, dat
     let addresses: Vec<SocketAddr> = configs.iter().map(|(_, config)| config.s3.listen).collect();
     greet(root, &addresses, data);
     wait_for_signal().await;
-    println!("stopping");
+    say("stopping");
     for child in &children {
         if let Some(pid) = child.id().and_then(|pid| rustix::process::Pid::from_raw(pid.cast_signed())) {
             // A child that has ended already needs no signal.
@@ -118,7 +119,7 @@ fn greet(root: &RootCredentials, addresses: &[SocketAddr], data: &Path) {
     let endpoint = addresses[0];
     let all = addresses.iter().map(|address| format!("http://{address}")).collect::<Vec<_>>().join("  ");
     let RootCredentials { access_key, secret_key } = root;
-    println!(
+    say(&format!(
         "Karri serves S3 on {all}\ndata: {}\n\n\
          export AWS_ACCESS_KEY_ID={access_key} AWS_SECRET_ACCESS_KEY={secret_key} AWS_DEFAULT_REGION=us-east-1 \
          AWS_ENDPOINT_URL=http://{endpoint}\n\
@@ -128,5 +129,10 @@ fn greet(root: &RootCredentials, addresses: &[SocketAddr], data: &Path) {
          --host-bucket={endpoint} --no-ssl ls\n\
          curl http://{endpoint}/-/ready\n\nCtrl-C stops it.",
         data.display()
-    );
+    ));
+}
+
+/// Prints a line; that nobody reads it (a closed pipe) is no reason to fail.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
 }
