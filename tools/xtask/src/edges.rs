@@ -23,7 +23,6 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "tools/karri",
         &[
             "ring/types",
-            "ring/placement",
             "ring/rpc",
             "ring/raft",
             "ring/meta",
