@@ -205,7 +205,7 @@ impl ObjectService {
     }
 }
 
-fn info_of(record: BucketRecord) -> BucketInfo {
+pub(crate) fn info_of(record: BucketRecord) -> BucketInfo {
     BucketInfo { name: record.name, owner: record.owner, created: record.created, region: record.region }
 }
 

@@ -27,6 +27,8 @@ pub(crate) const RELEASED: Table = Table(24);
 pub(crate) const COMPLETED: Table = Table(25);
 /// Commands whose effect was undone not long ago, should they arrive again. `route | version or operation id`.
 pub(crate) const OPERATIONS: Table = Table(26);
+/// Configuration documents of buckets. `bucket id | 0 | 0 | kind`; kind 0 is their revision.
+pub(crate) const BUCKET_CONFIGS: Table = Table(27);
 /// Directory of buckets, in the system range. `name`.
 pub(crate) const BUCKET_NAMES: Table = Table(30);
 /// Buckets by owner, in the system range. `account id | 0 | name`.
@@ -115,6 +117,12 @@ pub(crate) fn with_id(route: &[u8], id: u128) -> Vec<u8> {
     key
 }
 
+/// Row of a bucket's configuration. It stands before the route of every key, so that it is in the bucket's range
+/// however the keys are split.
+pub(crate) fn config(bucket: BucketId, kind: u8) -> Vec<u8> {
+    [&bucket.0[..], &[0, 0, kind]].concat()
+}
+
 /// Row of a version.
 pub(crate) fn version(route: &[u8], version: VersionId) -> Vec<u8> {
     with_id(route, !version.0)
@@ -187,6 +195,13 @@ mod tests {
         let mut row = BUCKET.route("k");
         row.pop();
         assert!(parse(&row).is_none());
+    }
+
+    #[test]
+    fn configurations_stand_between_the_bucket_and_its_keys() {
+        assert!(BUCKET.0[..] < config(BUCKET, 0)[..]);
+        assert!(config(BUCKET, u8::MAX) < BUCKET.route(""));
+        assert!(config(BUCKET, u8::MAX) < BUCKET.route("\0"));
     }
 
     #[test]

@@ -37,6 +37,7 @@ mod read;
 mod records;
 mod rows;
 mod service;
+mod settings;
 mod sharing;
 #[cfg(test)]
 mod tests;
@@ -58,3 +59,4 @@ pub use operations::{
     PartsPage, UploadInfo, UploadRef, UploadsPage,
 };
 pub use service::{ObjectService, ServiceConfig};
+pub use settings::{BucketConfigKind, BucketSettings};

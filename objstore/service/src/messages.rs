@@ -9,7 +9,7 @@ use crate::keys::BucketId;
 use crate::records::{
     BucketRecord, CurrentRecord, Description, DirectoryEntry, Loan, PartRecord, UploadRecord, VersionRecord,
 };
-use crate::{Checksum, ChecksumAlgorithm, ChecksumType, Conditions};
+use crate::{BucketConfigKind, Checksum, ChecksumAlgorithm, ChecksumType, Conditions};
 
 /// A change. Each may be sent again and has its effect once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +20,17 @@ pub(crate) enum Command {
     },
     DeleteBucket {
         id: BucketId,
+    },
+    /// The document follows the command.
+    PutBucketConfig {
+        id: BucketId,
+        kind: BucketConfigKind,
+        operation: VersionId,
+    },
+    DeleteBucketConfig {
+        id: BucketId,
+        kind: BucketConfigKind,
+        operation: VersionId,
     },
     Put(Box<PutCommand>),
     CopyWithin(Box<CopyWithinCommand>),
@@ -178,6 +189,8 @@ pub(crate) enum Refusal {
     EntityTooLarge,
     ChecksumMismatch(ChecksumAlgorithm),
     InvalidRequest(String),
+    /// A document over the bound of its kind.
+    DocumentTooLarge,
 }
 
 /// Answer to a command.
@@ -210,6 +223,8 @@ pub(crate) enum Verdict {
 pub(crate) enum Query {
     /// `Option<BucketRecord>`.
     Bucket { id: BucketId },
+    /// `Answer<SettingsAnswer>`.
+    Settings { id: BucketId, known: Option<u64> },
     /// The version's row as it is, behind a byte: see [`crate::evaluator::OBJECT_FOUND`].
     Object { route: Vec<u8>, version: Option<VersionId> },
     /// `Answer<Option<CurrentRecord>>`.
@@ -222,6 +237,15 @@ pub(crate) enum Query {
     List(Box<ListQuery>),
     /// `bool`: whether an extent of data is referred to.
     Referenced { row: Vec<u8>, data: DataId, extent: ExtentId },
+}
+
+/// What [`Query::Settings`] answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SettingsAnswer {
+    pub(crate) record: BucketRecord,
+    pub(crate) revision: u64,
+    /// `None`: the documents of the revision that is known already.
+    pub(crate) documents: Option<Vec<(BucketConfigKind, Vec<u8>)>>,
 }
 
 /// Rows of parts, as they are.

@@ -183,6 +183,14 @@ pub(crate) struct BucketRecord {
     pub(crate) region: String,
 }
 
+/// Counts the changes of a bucket's configuration documents.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ConfigRevisionRecord {
+    pub(crate) revision: u64,
+    /// The last changes, should one of them arrive again.
+    pub(crate) operations: Vec<VersionId>,
+}
+
 /// How far the creation of a bucket has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum BucketState {

@@ -16,6 +16,7 @@ use crate::evaluator::{DirectoryEvaluator, ObjectEvaluator};
 use crate::messages::{Answer, Command, DirectoryCommand, DirectoryQuery, Query, Refusal};
 use crate::ports::{ClusterMeta, Extents, Meta};
 use crate::records::{Unreadable, decode, encode, encode_with_tail};
+use crate::settings::SettingsCache;
 use crate::{KEY_SIZE_BYTES_MAX, ServiceError};
 
 /// Settings of an [`ObjectService`].
@@ -25,13 +26,23 @@ pub struct ServiceConfig {
     pub deadline: Duration,
     /// Buckets whose ids are remembered.
     pub buckets_cached_max: usize,
+    /// Age from which the settings of a bucket are read again before they are used; other nodes see a change no later.
+    pub settings_age_max: Duration,
+    /// Bytes of configuration documents that are remembered.
+    pub settings_cached_bytes_max: u64,
     /// Commands of one batch delete that are under way at a time.
     pub deletes_in_flight_max: usize,
 }
 
 impl Default for ServiceConfig {
     fn default() -> Self {
-        Self { deadline: Duration::from_secs(25), buckets_cached_max: 10_000, deletes_in_flight_max: 64 }
+        Self {
+            deadline: Duration::from_secs(25),
+            buckets_cached_max: 10_000,
+            settings_age_max: Duration::from_millis(500),
+            settings_cached_bytes_max: 64 << 20,
+            deletes_in_flight_max: 64,
+        }
     }
 }
 
@@ -43,6 +54,7 @@ pub struct ObjectService {
     pub(crate) rng: Arc<dyn Rng>,
     pub(crate) config: ServiceConfig,
     pub(crate) buckets: Cache<String, Arc<KnownBucket>>,
+    pub(crate) settings: SettingsCache,
     /// For tasks that outlive a request.
     pub(crate) this: Weak<Self>,
 }
@@ -73,7 +85,8 @@ impl ObjectService {
         config: ServiceConfig,
     ) -> Arc<Self> {
         let buckets = Cache::new(config.buckets_cached_max);
-        Arc::new_cyclic(|this| Self { meta, extents, clock, rng, config, buckets, this: this.clone() })
+        let settings = SettingsCache::new(config.buckets_cached_max, config.settings_cached_bytes_max);
+        Arc::new_cyclic(|this| Self { meta, extents, clock, rng, config, buckets, settings, this: this.clone() })
     }
 
     /// Decides on objects; for every metadata node.
@@ -175,6 +188,7 @@ impl From<Refusal> for ServiceError {
             }
             Refusal::EntityTooLarge => Self::EntityTooLarge,
             Refusal::ChecksumMismatch(algorithm) => Self::ChecksumMismatch { algorithm },
+            Refusal::DocumentTooLarge => Self::EntityTooLarge,
             Refusal::InvalidRequest(message) => Self::InvalidRequest(message),
         }
     }

@@ -2,6 +2,7 @@
 //! them, so tests drive it over a map.
 
 mod collect;
+mod configs;
 mod directory;
 mod listing;
 mod objects;
@@ -62,6 +63,12 @@ pub(crate) fn evaluate(rows: &mut dyn Rows, command: &[u8], now: Timestamp) -> R
     match decoded {
         Command::CreateBucket { id, record } => reply(&create_bucket(rows, id, &record)?),
         Command::DeleteBucket { id } => reply(&delete_bucket(rows, id)?),
+        Command::PutBucketConfig { id, kind, operation } => {
+            reply(&configs::change(rows, id, kind, operation, Some(tail))?)
+        }
+        Command::DeleteBucketConfig { id, kind, operation } => {
+            reply(&configs::change(rows, id, kind, operation, None)?)
+        }
         Command::Put(put) => reply(&objects::put(rows, *put, tail, now)?),
         Command::CopyWithin(copy) => reply(&objects::copy_within(rows, *copy, now)?),
         Command::Delete { route, version } => reply(&objects::delete(rows, &route, version, now)?),
@@ -95,6 +102,7 @@ pub(crate) fn evaluate(rows: &mut dyn Rows, command: &[u8], now: Timestamp) -> R
 pub(crate) fn answer(rows: &mut dyn Rows, query: &[u8]) -> Result<Vec<u8>, EvaluateError> {
     match decode::<Query>(query)? {
         Query::Bucket { id } => reply(&load::<BucketRecord>(rows, BUCKETS, &id.0)?),
+        Query::Settings { id, known } => reply(&configs::settings(rows, id, known)?),
         Query::Object { route, version } => objects::find(rows, &route, version),
         Query::Current { route } => reply(&objects::current_if_bucket(rows, &route)?),
         Query::Upload { route, upload } => reply(&uploads::find(rows, &route, upload)?),
@@ -115,7 +123,10 @@ fn latches(command: &Command) -> Latches {
     let data = |route: &[u8], id: u128| latch(GARBAGE, &keys::with_id(route, id));
     let upload = |route: &[u8], id: u128| latch(UPLOADS, &keys::with_id(route, id));
     let (shared, exclusive) = match command {
-        Command::CreateBucket { id, .. } | Command::DeleteBucket { id } => (vec![], vec![latch(BUCKETS, &id.0)]),
+        Command::CreateBucket { id, .. }
+        | Command::DeleteBucket { id }
+        | Command::PutBucketConfig { id, .. }
+        | Command::DeleteBucketConfig { id, .. } => (vec![], vec![latch(BUCKETS, &id.0)]),
         Command::Put(put) => (vec![bucket(&put.route)], vec![object(&put.route)]),
         Command::CopyWithin(copy) => (vec![bucket(&copy.route)], vec![object(&copy.route)]),
         Command::Delete { route, .. } | Command::DeleteIf { route, .. } => (vec![bucket(route)], vec![object(route)]),
@@ -176,5 +187,6 @@ fn delete_bucket(rows: &mut dyn Rows, id: BucketId) -> Result<Answer<()>, Evalua
         return Ok(Err(Refusal::HasUploads(uploads)));
     }
     rows.delete(BUCKETS, id.0.to_vec());
+    configs::delete_all(rows, id)?;
     Ok(Ok(()))
 }

@@ -4,5 +4,6 @@ mod buckets;
 mod copies;
 mod listing;
 mod objects;
+mod settings;
 mod support;
 mod uploads;
