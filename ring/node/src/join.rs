@@ -1,8 +1,8 @@
 //! Joining: the token's text, the node's credentials on disk, and the calls by which a node is admitted.
 //!
 //! A token names the cluster's addresses, pins its authority by fingerprint, and carries a secret of which the cluster
-//! keeps a digest. Whoever has it before it expires is given a node id, a certificate, and the authority itself, so
-//! that every node can admit further ones.
+//! keeps a digest. Whoever has it before it expires is given a node id, a certificate, the cluster's key, and the authority
+//! itself, so that every node can admit further ones.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,7 +20,7 @@ use karri_ring_rpc::{
     AddressBook, Caller, ClusterCa, Handler, Identity, IdentityError, Lane, Method, Request, Response, Router,
     RpcError, TlsTransport, Transport as _, join_call,
 };
-use karri_ring_types::{ClusterId, Digest, NodeId, Rng};
+use karri_ring_types::{ClusterId, ClusterKey, Digest, NodeId, Rng};
 use serde::{Deserialize, Serialize};
 
 use crate::membership::{Command, Membership, MembershipError, Refusal, Reply, Unreadable, decode, encode};
@@ -113,7 +113,7 @@ enum JoinReply {
     Refused(Refusal),
 }
 
-/// All that makes a process a node of a cluster. Secret: it holds the keys of the node and of the authority.
+/// All that makes a process a node of a cluster. Secret: it holds the keys of the node, the authority and the cluster.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Credentials {
     cluster: ClusterId,
@@ -122,20 +122,26 @@ pub struct Credentials {
     key_pem: String,
     ca_cert_pem: String,
     ca_key_pem: String,
+    cluster_key: ClusterKey,
     /// The other nodes' addresses when the credentials were made.
     addresses: BTreeMap<NodeId, String>,
 }
 
 impl Credentials {
-    /// Credentials of the first node of a new cluster.
-    pub fn first(cluster: ClusterId) -> Result<Self, JoinError> {
-        Self::issue(&ClusterCa::generate(cluster)?, NodeId(1), BTreeMap::new())
+    /// Credentials of the first node of a new cluster. `rng` makes the cluster's key: it must not be predictable.
+    pub fn first(cluster: ClusterId, rng: &dyn Rng) -> Result<Self, JoinError> {
+        Self::issue(&ClusterCa::generate(cluster)?, ClusterKey::generate(rng), NodeId(1), BTreeMap::new())
     }
 
-    fn issue(authority: &ClusterCa, node: NodeId, addresses: BTreeMap<NodeId, String>) -> Result<Self, JoinError> {
+    fn issue(
+        authority: &ClusterCa,
+        cluster_key: ClusterKey,
+        node: NodeId,
+        addresses: BTreeMap<NodeId, String>,
+    ) -> Result<Self, JoinError> {
         let Identity { cluster, node, cert_pem, key_pem, ca_cert_pem } = authority.issue(node)?;
         let ca_key_pem = authority.key_pem().to_owned();
-        Ok(Self { cluster, node, cert_pem, key_pem, ca_cert_pem, ca_key_pem, addresses })
+        Ok(Self { cluster, node, cert_pem, key_pem, ca_cert_pem, ca_key_pem, cluster_key, addresses })
     }
 
     /// The node's identity.
@@ -152,6 +158,11 @@ impl Credentials {
     /// The cluster's authority.
     pub fn authority(&self) -> Result<ClusterCa, IdentityError> {
         ClusterCa::from_pem(self.cluster, &self.ca_cert_pem, &self.ca_key_pem)
+    }
+
+    /// The cluster's key.
+    pub fn cluster_key(&self) -> &ClusterKey {
+        &self.cluster_key
     }
 
     /// The nodes that the cluster had when the credentials were made: the first to ask after a join.
@@ -270,7 +281,12 @@ async fn admit(membership: &Membership, head: &[u8]) -> Result<Bytes, String> {
     let reply = match membership.execute(command).await {
         Ok(Reply::Node(node)) => {
             tracing::info!(%node, "a node joins");
-            let credentials = Credentials::issue(membership.authority(), node, membership.addresses());
+            let credentials = Credentials::issue(
+                membership.authority(),
+                membership.cluster_key().clone(),
+                node,
+                membership.addresses(),
+            );
             JoinReply::Admitted(credentials.map_err(|error| error.to_string())?)
         }
         Ok(_) => return Err("an answer of another command".to_owned()),

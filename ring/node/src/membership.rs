@@ -18,7 +18,7 @@ use std::time::Duration;
 use karri_ring_meta::{MetaClient, MetaError, MetaNode};
 use karri_ring_placement::Layout;
 use karri_ring_rpc::{AddressBook, ClusterCa, Handler, Identity, Router, Transport};
-use karri_ring_types::{Clock, ClusterId, NodeId, Rng, Timestamp};
+use karri_ring_types::{Clock, ClusterId, ClusterKey, NodeId, Rng, Timestamp};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -80,6 +80,8 @@ pub struct Membership {
     cluster: ClusterId,
     /// Every node has it, so that any can admit another.
     authority: ClusterCa,
+    /// For the nodes that it admits.
+    cluster_key: ClusterKey,
     meta: Arc<MetaNode>,
     client: Arc<MetaClient>,
     transport: Arc<dyn Transport>,
@@ -143,6 +145,7 @@ impl Membership {
             health: Health::new(config.this.id),
             cluster,
             authority,
+            cluster_key: credentials.cluster_key().clone(),
             config,
             meta,
             client,
@@ -223,6 +226,10 @@ impl Membership {
 
     pub(crate) fn authority(&self) -> &ClusterCa {
         &self.authority
+    }
+
+    pub(crate) fn cluster_key(&self) -> &ClusterKey {
+        &self.cluster_key
     }
 
     /// Makes a join token good for `ttl` and for `uses` nodes (`None`: any number), and returns its text.

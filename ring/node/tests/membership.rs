@@ -98,7 +98,7 @@ fn any_port() -> SocketAddr {
 }
 
 async fn first(dir: &Path) -> Node {
-    Credentials::first(CLUSTER).unwrap().create(&dir.join("credentials")).unwrap();
+    Credentials::first(CLUSTER, &SystemRng).unwrap().create(&dir.join("credentials")).unwrap();
     Node::start(dir, any_port()).await
 }
 
@@ -162,6 +162,9 @@ async fn a_token_is_good_for_what_it_says_and_no_more() {
     let joined = join(&once, &SystemRng).await.unwrap();
     assert_eq!((joined.identity().cluster, joined.identity().node), (CLUSTER, NodeId(2)));
     assert_eq!(joined.addresses()[&NodeId(1)], node.address.to_string());
+    // It comes into the cluster's secrets too.
+    let there = Credentials::read(&dir.path().join("credentials")).unwrap().unwrap();
+    assert_eq!(joined.cluster_key().derive("test"), there.cluster_key().derive("test"));
     assert!(matches!(join(&once, &SystemRng).await, Err(JoinError::Refused(Refusal::Token))));
     let expired = node.membership.create_join_token(Duration::ZERO, None).await.unwrap();
     assert!(matches!(join(&expired, &SystemRng).await, Err(JoinError::Refused(Refusal::Token))));
@@ -172,7 +175,8 @@ async fn a_token_is_good_for_what_it_says_and_no_more() {
     let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(&path).unwrap());
     assert_eq!(mode & 0o777, 0o600);
     // Another cluster cannot be asked with these credentials.
-    let other = Credentials::first(CLUSTER).unwrap();
+    let other = Credentials::first(CLUSTER, &SystemRng).unwrap();
+    assert_ne!(joined.cluster_key().derive("test"), other.cluster_key().derive("test"));
     assert!(request_token(&other, &node.address.to_string(), LONG, None).await.is_err());
     node.stop().await;
 }

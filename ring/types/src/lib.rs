@@ -13,6 +13,7 @@ mod clock;
 mod digest;
 mod ids;
 mod random;
+mod secret;
 mod size;
 
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
@@ -22,6 +23,7 @@ pub use ids::{
     VersionId,
 };
 pub use random::{Rng, SeededRng, SystemRng};
+pub use secret::ClusterKey;
 pub use size::{
     CHUNK_SIZE_BYTES, EXTENT_SIZE_BYTES_MAX, INLINE_SIZE_BYTES_MAX, RUN_SIZE_BYTES, chunk_count, chunk_length,
 };

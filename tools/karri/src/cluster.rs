@@ -32,7 +32,7 @@ pub(crate) fn create(config: &Config) -> Result<RootCredentials> {
     let root = RootCredentials::load_or_create(&config.data_dir)?;
     let cluster = ClusterId::generate(&SystemClock::default(), &SystemRng);
     write_private(&dir.bootstrap_mark(), b"")?;
-    Credentials::first(cluster)?.create(&dir.credentials()).context("write the node's credentials")?;
+    Credentials::first(cluster, &SystemRng)?.create(&dir.credentials()).context("write the node's credentials")?;
     Ok(root)
 }
 
