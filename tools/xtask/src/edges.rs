@@ -19,6 +19,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("objstore/service", &["ring/types", "ring/meta", "ring/node"]),
     ("objstore/s3", &["ring/types", "objstore/wire", "objstore/gateway", "objstore/service"]),
     ("objstore/maintain", &["ring/types", "ring/meta", "ring/node", "objstore/service"]),
+    // It implements the gateway's credentials and answers what the gateway hands on.
+    ("iam/service", &["ring/types", "ring/meta", "iam/policy", "iam/wire", "objstore/gateway"]),
     (
         "tools/karri",
         &[
@@ -32,6 +34,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "objstore/service",
             "objstore/s3",
             "objstore/maintain",
+            "iam/service",
         ],
     ),
     ("tools/codegen", &[]),

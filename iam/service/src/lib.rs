@@ -1,0 +1,1 @@
+//! Who there is: accounts, users, groups, roles, their keys and their policies.
