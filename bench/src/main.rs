@@ -2,23 +2,36 @@
 //!
 //! ```text
 //! karri-bench put --endpoint 127.0.0.1:9000 --size 4096 --connections 16 --seconds 10 --pid 1234
+//! karri-bench mixed --weights get=45,put=15,head=30,list=5,delete=5 --size 1KiB-1MiB --plot mixed.svg
+//! karri-bench peers --install
 //! ```
 //!
 //! Keys come from `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`. Server CPU per request and per GiB, and bytes written
 //! per byte stored, are steadier than seconds: give the server's processes with `--pid`.
 
+mod body;
+mod client;
+mod instructions;
 mod load;
+mod options;
+mod peers;
+mod plot;
 mod process;
 mod report;
+mod seen;
+mod sizes;
+mod work;
 
 use anyhow::{Context, Result};
-use clap::{Args, Parser, Subcommand};
-use karri_tests_cluster::Credentials;
+use clap::{Parser, Subcommand};
 
-use crate::load::{Load, Work};
+use crate::instructions::InstructionOptions;
+use crate::options::Options;
+use crate::peers::PeerOptions;
+use crate::work::{Kind, Mix};
 
 #[derive(Parser)]
-#[command(version, about)]
+#[command(version, about = "Loads an S3 endpoint and tells what that cost")]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -28,58 +41,56 @@ struct Arguments {
 enum Command {
     /// Put objects
     Put(Options),
-    /// Put some objects, then get them over and over
+    /// Put some objects, then get them, or ranges of them, over and over
     Get(Options),
+    /// Put some objects, then ask for their heads
+    Head(Options),
     /// Put some objects, then list pages of 1,000
     List(Options),
-}
-
-#[derive(Args, Clone)]
-struct Options {
-    /// Host and port; several for the nodes of a cluster
-    #[arg(long, default_value = "127.0.0.1:9000", value_delimiter = ',')]
-    endpoint: Vec<String>,
-    /// Bucket; made when missing
-    #[arg(long, default_value = "karri-bench")]
-    bucket: String,
-    /// Bytes of each object
-    #[arg(long, default_value_t = 4096)]
-    size: usize,
-    /// Requests at once
-    #[arg(long, default_value_t = 16)]
-    connections: usize,
-    /// Seconds that are measured
-    #[arg(long, default_value_t = 10)]
-    seconds: u64,
-    /// Seconds before
-    #[arg(long, default_value_t = 2)]
-    warm_up: u64,
-    /// Objects that `get` and `list` work on
-    #[arg(long, default_value_t = 1000)]
-    objects: usize,
-    /// Process of the server; several for a cluster
-    #[arg(long, value_delimiter = ',')]
-    pid: Vec<u32>,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    /// Put objects, then delete them all
+    Delete(Options),
+    /// Upload objects in parts
+    Multipart(Options),
+    /// Put some objects, then copy them within the bucket
+    Copy(Options),
+    /// Put versions of a few keys and get each again
+    Versioned(Options),
+    /// Several works at once
+    Mixed {
+        /// Works and their weights
+        #[arg(long, default_value = "get=45,put=15,head=30,list=5,delete=5")]
+        weights: Mix,
+        #[command(flatten)]
+        options: Options,
+    },
+    /// Run the same works against Karri and its peers, in turns, and write a table of ratios
+    Peers(PeerOptions),
+    /// Count the instructions of a 4 KiB PUT and GET and compare with the recorded ones
+    Instructions(InstructionOptions),
 }
 
 fn main() -> Result<()> {
-    let (work, options) = match Arguments::parse().command {
-        Command::Put(options) => (Work::Put, options),
-        Command::Get(options) => (Work::Get, options),
-        Command::List(options) => (Work::List, options),
+    let only = |kind| Mix(vec![(kind, 1)]);
+    let (mix, options) = match Arguments::parse().command {
+        Command::Put(options) => (only(Kind::Put), options),
+        Command::Get(options) => (only(Kind::Get), options),
+        Command::Head(options) => (only(Kind::Head), options),
+        Command::List(options) => (only(Kind::List), options),
+        Command::Delete(options) => (only(Kind::Delete), options),
+        Command::Multipart(options) => (only(Kind::Multipart), options),
+        Command::Copy(options) => (only(Kind::Copy), options),
+        Command::Versioned(options) => (only(Kind::Versioned), options),
+        Command::Mixed { weights, options } => (weights, options),
+        Command::Peers(options) => return peers::run(&options),
+        Command::Instructions(options) => return instructions::run(&options),
     };
-    let variable = |name: &str| std::env::var(name).with_context(|| format!("{name} is not set"));
-    let credentials =
-        Credentials { access_key: variable("AWS_ACCESS_KEY_ID")?, secret_key: variable("AWS_SECRET_ACCESS_KEY")? };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let report = runtime.block_on(Load::new(work, options.clone(), credentials).run())?;
-    if options.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
-    } else {
-        println!("{report}");
+    let report = load::run(mix, options.clone())?;
+    if let Some(path) = &options.plot {
+        std::fs::write(path, plot::svg(&report)).with_context(|| format!("write {}", path.display()))?;
+    }
+    match options.json {
+        true => println!("{}", serde_json::to_string_pretty(&report)?),
+        false => println!("{report}"),
     }
     Ok(())
 }

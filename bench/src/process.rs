@@ -13,6 +13,7 @@ pub(crate) struct Usage {
     pub(crate) cpu_seconds: f64,
     pub(crate) written_bytes: u64,
     pub(crate) resident_bytes: u64,
+    pub(crate) resident_bytes_peak: u64,
 }
 
 impl Usage {
@@ -30,6 +31,7 @@ impl Usage {
             sum.written_bytes += number_after(&io, "write_bytes: ");
             let status = fs::read_to_string(format!("/proc/{pid}/status")).with_context(|| format!("process {pid}"))?;
             sum.resident_bytes += number_after(&status, "VmRSS:") * 1024;
+            sum.resident_bytes_peak += number_after(&status, "VmHWM:") * 1024;
         }
         Ok(sum)
     }

@@ -48,7 +48,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
 const RESERVED: &[(&str, &[&str])] = &[
     ("openraft", &["ring/raft"]),
     ("rocksdb", &["ring/extent", "ring/raft", "ring/meta"]),
-    ("hyper", &["objstore/gateway", "ring/rpc", "tests/cluster"]),
+    ("hyper", &["objstore/gateway", "ring/rpc", "tests/cluster", "bench"]),
     ("rcgen", &["ring/rpc"]),
 ];
 

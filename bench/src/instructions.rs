@@ -1,0 +1,186 @@
+//! Instructions of the server per request, counted by callgrind: a figure that a busy machine does not change.
+//!
+//! The server runs under valgrind, so this takes a minute. The recorded figures are in `bench/instructions.toml`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
+use karri_tests_cluster::{Credentials, S3Client, eventually, karri_binary};
+use serde::{Deserialize, Serialize};
+use tempfile::TempDir;
+
+/// Requests of each kind that are counted.
+const REQUESTS: u64 = 400;
+/// Requests before, so that caches, tables and keys are warm.
+const WARM_UP: u64 = 100;
+/// Requests at once: enough that a commit carries several, as under load.
+const CONNECTIONS: u64 = 8;
+/// Longest that the server may take to start under valgrind.
+const START_LIMIT: Duration = Duration::from_secs(180);
+/// Growth that fails the check.
+const GROWTH_MAX: f64 = 0.05;
+
+/// Settings of a count.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct InstructionOptions {
+    /// The recorded figures
+    #[arg(long, default_value = "bench/instructions.toml")]
+    recorded: PathBuf,
+    /// Write what is counted into that file instead of comparing
+    #[arg(long)]
+    record: bool,
+}
+
+/// Thousands of instructions per request.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Counts {
+    put_4kib: f64,
+    get_4kib: f64,
+}
+
+/// Counts and compares.
+///
+/// # Errors
+/// valgrind is missing, the server does not work under it, or a request costs over 5 % more than recorded.
+pub(crate) fn run(options: &InstructionOptions) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let counted = runtime.block_on(count())?;
+    println!("thousand instructions per request: PUT 4 KiB {:.1}, GET 4 KiB {:.1}", counted.put_4kib, counted.get_4kib);
+    if options.record {
+        let text = format!(
+            "# Thousands of instructions of the server per request, as `karri-bench instructions --record` counts them.\n{}",
+            toml::to_string(&counted)?
+        );
+        return fs::write(&options.recorded, text).with_context(|| format!("write {}", options.recorded.display()));
+    }
+    let text = fs::read_to_string(&options.recorded).with_context(|| options.recorded.display().to_string())?;
+    let recorded: Counts = toml::from_str(&text).with_context(|| options.recorded.display().to_string())?;
+    compare("PUT 4 KiB", counted.put_4kib, recorded.put_4kib)?;
+    compare("GET 4 KiB", counted.get_4kib, recorded.get_4kib)
+}
+
+fn compare(name: &str, counted: f64, recorded: f64) -> Result<()> {
+    let growth = counted / recorded - 1.0;
+    println!("{name}: {:+.1} % against the recorded {recorded:.1}", growth * 100.0);
+    ensure!(
+        growth <= GROWTH_MAX,
+        "{name} costs {:.1} % more instructions than recorded; mend it, or record the new figure on purpose with \
+         `karri-bench instructions --record`",
+        growth * 100.0
+    );
+    Ok(())
+}
+
+struct Server {
+    process: Child,
+    dir: TempDir,
+    client: S3Client,
+}
+
+async fn count() -> Result<Counts> {
+    let server = Server::start().await?;
+    server.client.create_bucket("counted").await?;
+    server.requests("PUT", 0, WARM_UP).await?;
+    let put = server.counted("PUT", WARM_UP).await?;
+    server.requests("GET", 0, WARM_UP).await?;
+    let get = server.counted("GET", 0).await?;
+    Ok(Counts { put_4kib: put, get_4kib: get })
+}
+
+impl Server {
+    /// `karri dev` with one node under callgrind, not counting yet.
+    async fn start() -> Result<Self> {
+        let dir = TempDir::with_prefix("karri-instructions-")?;
+        let credentials = Credentials { access_key: "KARRICOUNT".to_owned(), secret_key: "counted-secret".to_owned() };
+        let listen = {
+            let free = std::net::TcpListener::bind("127.0.0.1:0")?;
+            free.local_addr()?
+        };
+        let log = fs::File::create(dir.path().join("log"))?;
+        let mut command = Command::new("valgrind");
+        command.args(["--tool=callgrind", "--instr-atstart=no", "--collect-systime=no"]);
+        command.arg(format!("--callgrind-out-file={}", dir.path().join("count").display()));
+        command.arg(karri_binary()).arg("dev").arg("--data").arg(dir.path().join("data"));
+        command.args(["--listen", &listen.to_string()]).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        command.env("KARRI_ROOT_ACCESS_KEY", &credentials.access_key);
+        command.env("KARRI_ROOT_SECRET_KEY", &credentials.secret_key).env("RUST_LOG", "warn");
+        let process = command.spawn().context("start valgrind (Debian: apt-get install valgrind)")?;
+        let server = Self { process, dir, client: S3Client::new(&listen.to_string(), credentials) };
+        let ready = eventually("the server answers under valgrind", START_LIMIT, || async {
+            let answer = server.client.send("GET", "/", &[], &[], "").await;
+            answer.is_ok_and(|answer| answer.status == 200).then_some(())
+        });
+        if let Err(error) = ready.await {
+            let log = fs::read_to_string(server.dir.path().join("log")).unwrap_or_default();
+            bail!("{error}; its log:\n{log}");
+        }
+        Ok(server)
+    }
+
+    /// Sends requests number `first` and following, as many as are counted, or warm up.
+    async fn requests(&self, method: &'static str, first: u64, count: u64) -> Result<()> {
+        let mut workers = tokio::task::JoinSet::new();
+        for worker in 0..CONNECTIONS {
+            let client = self.client.clone();
+            workers.spawn(async move {
+                for number in (first..first + count).filter(|number| number % CONNECTIONS == worker) {
+                    let body = if method == "PUT" { vec![number as u8; 4096] } else { Vec::new() };
+                    let path = format!("/counted/object-{number:06}");
+                    client.send(method, &path, &[], &[], body).await?.expect(200)?;
+                }
+                anyhow::Ok(())
+            });
+        }
+        while let Some(done) = workers.join_next().await {
+            done??;
+        }
+        Ok(())
+    }
+
+    /// Thousands of instructions per request.
+    async fn counted(&self, method: &'static str, first: u64) -> Result<f64> {
+        self.control(&["-z"])?;
+        self.control(&["-i", "on"])?;
+        self.requests(method, first, REQUESTS).await?;
+        self.control(&["-i", "off"])?;
+        self.control(&["-d", method])?;
+        Ok(total(self.dir.path())? as f64 / REQUESTS as f64 / 1000.0)
+    }
+
+    fn control(&self, args: &[&str]) -> Result<()> {
+        let output = Command::new("callgrind_control").args(args).arg(self.process.id().to_string()).output();
+        let output = output.context("run callgrind_control")?;
+        ensure!(output.status.success(), "callgrind_control: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(())
+    }
+}
+
+/// Instructions in the newest dump.
+fn total(dir: &Path) -> Result<u64> {
+    let mut newest = None;
+    for entry in fs::read_dir(dir)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        // Dumps are numbered: count.1, count.2.
+        if let Some(number) = name.strip_prefix("count.").and_then(|number| number.parse::<u32>().ok()) {
+            newest = newest.max(Some(number));
+        }
+    }
+    let number = newest.context("callgrind wrote no dump")?;
+    let text = fs::read_to_string(dir.join(format!("count.{number}")))?;
+    let line = text.lines().rev().find_map(|line| line.strip_prefix("totals:").or(line.strip_prefix("summary:")));
+    let total = line.and_then(|rest| rest.split_whitespace().next()).context("a dump without a total")?;
+    total.parse().context("a total that is no number")
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}

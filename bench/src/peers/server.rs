@@ -1,0 +1,173 @@
+//! Which servers there are, what each promises, and a cluster of one that runs.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+
+use anyhow::{Context, Result};
+use karri_tests_cluster::{Cluster, Credentials, karri_binary};
+use serde::Serialize;
+use tempfile::TempDir;
+
+use crate::peers::servers;
+
+/// A kind of server, with the settings that change what it promises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Kind {
+    Karri,
+    /// Garage as it comes.
+    Garage,
+    /// Garage with `metadata_fsync` and `data_fsync`.
+    GarageFsync,
+    Minio,
+    Seaweedfs,
+    Rustfs,
+    CephRgw,
+}
+
+impl Kind {
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Karri, Self::Garage, Self::GarageFsync, Self::Minio, Self::Seaweedfs, Self::Rustfs, Self::CephRgw];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Karri => "karri",
+            Self::Garage => "garage",
+            Self::GarageFsync => "garage-fsync",
+            Self::Minio => "minio",
+            Self::Seaweedfs => "seaweedfs",
+            Self::Rustfs => "rustfs",
+            Self::CephRgw => "ceph-rgw",
+        }
+    }
+
+    /// What a 200 to a PUT means, with the settings that are used here.
+    pub(crate) fn durability(self) -> &'static str {
+        match self {
+            Self::Karri => "data and metadata synced on a majority before the 200; linearizable",
+            Self::Garage => "in the page cache of a majority; nothing is synced; last writer wins",
+            Self::GarageFsync => "data and metadata synced on a majority; last writer wins",
+            Self::Minio => "data synced by default (O_DIRECT and fdatasync), its folder is not",
+            Self::Seaweedfs => "in the page cache; nothing is synced by default",
+            Self::Rustfs => "not stated by its documents",
+            Self::CephRgw => "synced by all OSDs of the placement group",
+        }
+    }
+
+    fn program(self) -> &'static str {
+        match self {
+            Self::Karri => "karri",
+            Self::Garage | Self::GarageFsync => "garage",
+            Self::Minio => "minio",
+            Self::Seaweedfs => "weed",
+            Self::Rustfs => "rustfs",
+            Self::CephRgw => "radosgw",
+        }
+    }
+
+    /// Whether a cluster of so many nodes can be made of it here.
+    pub(crate) fn can_have(self, nodes: usize) -> bool {
+        match self {
+            Self::Karri | Self::Garage | Self::GarageFsync => true,
+            Self::Minio | Self::Seaweedfs | Self::Rustfs => nodes == 1,
+            // It needs monitors and OSDs that somebody has set up.
+            Self::CephRgw => false,
+        }
+    }
+}
+
+/// A server that was found on this machine.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Server {
+    pub(crate) kind: Kind,
+    pub(crate) version: String,
+    #[serde(skip)]
+    pub(crate) program: PathBuf,
+}
+
+impl Server {
+    /// The servers whose programs are in `programs/bin` or on PATH.
+    ///
+    /// # Errors
+    /// The folder's path cannot be made absolute.
+    pub(crate) fn find(programs: &Path) -> Result<Vec<Self>> {
+        let own = std::path::absolute(programs)?.join("bin");
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let folders: Vec<PathBuf> = std::iter::once(own).chain(std::env::split_paths(&path)).collect();
+        let mut found = Vec::new();
+        for kind in Kind::ALL {
+            let program = match kind {
+                Kind::Karri => Some(karri_binary()).filter(|program| program.is_file()),
+                _ => folders.iter().map(|folder| folder.join(kind.program())).find(|program| program.is_file()),
+            };
+            if let Some(program) = program {
+                found.push(Self { kind, version: version(&program), program });
+            }
+        }
+        Ok(found)
+    }
+}
+
+fn version(program: &Path) -> String {
+    let argument = if program.ends_with("weed") { "version" } else { "--version" };
+    let output = Command::new(program).arg(argument).output();
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    text.lines().next().unwrap_or("unknown").trim().to_owned()
+}
+
+/// A cluster that runs; it ends with this value.
+pub(crate) struct Running {
+    pub(crate) endpoints: Vec<String>,
+    pub(crate) credentials: Credentials,
+    pub(super) karri: Option<Cluster>,
+    pub(super) processes: Vec<Child>,
+    pub(super) _dir: Option<TempDir>,
+}
+
+impl Running {
+    /// Starts `nodes` nodes of `server` with fresh data, and waits until they serve.
+    ///
+    /// # Errors
+    /// It does not start or does not answer.
+    pub(crate) async fn start(server: &Server, nodes: usize) -> Result<Self> {
+        let started = match server.kind {
+            Kind::Karri => return start_karri(nodes).await,
+            Kind::Garage => servers::garage(&server.program, nodes, false).await,
+            Kind::GarageFsync => servers::garage(&server.program, nodes, true).await,
+            Kind::Minio => servers::minio(&server.program).await,
+            Kind::Seaweedfs => servers::seaweedfs(&server.program).await,
+            Kind::Rustfs => servers::rustfs(&server.program).await,
+            Kind::CephRgw => anyhow::bail!("needs a Ceph cluster that runs already"),
+        };
+        started.with_context(|| format!("start {}", server.kind.name()))
+    }
+
+    /// The server's processes.
+    pub(crate) fn pids(&self) -> Vec<u32> {
+        match &self.karri {
+            Some(cluster) => (0..cluster.len()).filter_map(|index| cluster.pid(index).ok()).collect(),
+            None => self.processes.iter().map(Child::id).collect(),
+        }
+    }
+}
+
+async fn start_karri(nodes: usize) -> Result<Running> {
+    let cluster = Cluster::start(nodes).await?;
+    Ok(Running {
+        endpoints: (0..nodes).map(|index| cluster.host(index)).collect(),
+        credentials: cluster.credentials().clone(),
+        karri: Some(cluster),
+        processes: Vec::new(),
+        _dir: None,
+    })
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        for process in &mut self.processes {
+            // It may have ended by itself.
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+}
