@@ -15,9 +15,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("ring/extent", &["ring/types"]),
     ("ring/node", &["ring/types", "ring/placement", "ring/rpc", "ring/raft", "ring/meta", "ring/extent"]),
     ("objstore/wire", &[]),
-    ("objstore/gateway", &["ring/types"]),
+    ("iam/policy", &[]),
+    ("objstore/gateway", &["ring/types", "iam/policy"]),
     ("objstore/service", &["ring/types", "ring/meta", "ring/node"]),
-    ("objstore/s3", &["ring/types", "objstore/wire", "objstore/gateway", "objstore/service"]),
+    ("objstore/s3", &["ring/types", "objstore/wire", "objstore/gateway", "objstore/service", "iam/policy"]),
     ("objstore/maintain", &["ring/types", "ring/meta", "ring/node", "objstore/service"]),
     // It implements the gateway's credentials and answers what the gateway hands on.
     ("iam/service", &["ring/types", "ring/meta", "iam/policy", "iam/wire", "objstore/gateway"]),
