@@ -2,6 +2,7 @@
 //! checks the tree and changes nothing, `cargo xtask fix` mends what can be mended.
 
 mod edges;
+mod s3_tests;
 mod setup;
 mod verify;
 
@@ -13,6 +14,7 @@ const USAGE: &str = "\
 usage: cargo xtask <command>
 
   dev [args]     install what is missing, build, and run `karri dev [args]`
+  s3-tests       run a checkout of ceph/s3-tests against Karri; fails when a case of the list fails
   test           install what is missing (test clients too), run `verify` and every test
   build          install what is missing and build everything
   verify         fmt, clippy, import edges, generated files, licences; changes nothing
@@ -27,6 +29,7 @@ fn main() -> Result<()> {
     let workshop = Workshop::locate()?;
     match command.as_str() {
         "dev" => dev(&workshop, &rest),
+        "s3-tests" => s3_tests::s3_tests(&workshop, &rest),
         "test" => test(&workshop, &rest),
         "build" => {
             workshop.prepare()?;

@@ -105,16 +105,27 @@ impl Workshop {
     /// Returns the folder whose `bin` has `aws` and `python`.
     pub(crate) fn install_clients(&self) -> Result<PathBuf> {
         install_packages(CLIENT_PROGRAMS, false, "")?;
-        let folder = self.cache.join("clients");
         let wanted = CLIENT_PYTHON_PACKAGES.join("\n");
+        self.python("clients", &wanted, CLIENT_PYTHON_PACKAGES.iter().map(OsStr::new))
+    }
+
+    /// Installs the packages of a requirements file into a Python environment of the cache.
+    pub(crate) fn install_python(&self, name: &str, requirements: &Path) -> Result<PathBuf> {
+        let wanted = fs::read_to_string(requirements).with_context(|| format!("read {}", requirements.display()))?;
+        self.python(name, &wanted, [OsStr::new("-r"), requirements.as_os_str()].into_iter())
+    }
+
+    /// The Python environment `name` of the cache, made anew unless the last one was made for `wanted`.
+    fn python<'a>(&self, name: &str, wanted: &str, packages: impl Iterator<Item = &'a OsStr>) -> Result<PathBuf> {
+        let folder = self.cache.join(name);
         let mark = folder.join("installed");
         if fs::read_to_string(&mark).is_ok_and(|installed| installed == wanted) {
             return Ok(folder);
         }
-        println!("xtask: installing {} into {}", CLIENT_PYTHON_PACKAGES.join(", "), folder.display());
+        println!("xtask: installing Python packages into {}", folder.display());
         run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))?;
-        run(Command::new(folder.join("bin/pip")).args(["install", "--quiet"]).args(CLIENT_PYTHON_PACKAGES))?;
-        fs::write(mark, wanted).context("mark the clients as installed")?;
+        run(Command::new(folder.join("bin/pip")).args(["install", "--quiet"]).args(packages))?;
+        fs::write(mark, wanted).with_context(|| format!("mark {} as installed", folder.display()))?;
         Ok(folder)
     }
 
