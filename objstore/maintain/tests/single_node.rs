@@ -11,6 +11,7 @@ use karri_objstore_service::{
     ListRequest, MetadataDirective, ObjectService, Owner, PartCopyRequest, PartRequest, PutRequest, ServiceConfig,
     ServiceError, UploadRef,
 };
+use karri_ring_disk::DiskPath;
 use karri_ring_extent::{ExtentConfig, ExtentStore};
 use karri_ring_meta::{MetaConfig, MetaNode};
 use karri_ring_node::{LayoutSource, RepairConfig, StorageConfig, StorageNode, StorageParts};
@@ -51,9 +52,10 @@ impl Node {
         let rng = Arc::new(SystemRng);
         let router = Router::new();
         let transport = MemoryNetwork::new().transport(NODE, router.clone());
-        let raft = RaftHost::open(HostConfig::new(NODE, dir.path().join("raft")), transport.clone(), &router);
+        let raft =
+            RaftHost::open(HostConfig::new(NODE, DiskPath::host(dir.path().join("raft"))), transport.clone(), &router);
         let raft = raft.await.expect("raft opens");
-        let config = MetaConfig::new(NODE, dir.path().join("meta"));
+        let config = MetaConfig::new(NODE, DiskPath::host(dir.path().join("meta")));
         let meta = MetaNode::open(config, raft.clone(), transport.clone(), &router, clock.clone(), rng.clone());
         let meta = meta.await.expect("meta opens");
         meta.register(ObjectService::EVALUATOR, ObjectService::evaluator());
@@ -65,7 +67,8 @@ impl Node {
         meta.client().set_seeds(vec![NODE]);
         let spec = NodeSpec { id: NODE, zone: "z".into(), capacity_bytes: 1 << 40 };
         let layout = Arc::new(Layout::empty(1).next(vec![spec], 1).expect("a layout"));
-        let store = ExtentStore::open(ExtentConfig { dir: dir.path().join("extents"), reserve_bytes: 1 << 20 });
+        let store =
+            ExtentStore::open(ExtentConfig { dir: DiskPath::host(dir.path().join("extents")), reserve_bytes: 1 << 20 });
         let parts = StorageParts {
             store: store.expect("extents open"),
             transport,

@@ -1,23 +1,23 @@
 //! Free space: writes are refused before the store itself runs out, so that it never fails in the middle of a flush.
 
-use std::path::{Path, PathBuf};
+use karri_ring_disk::DiskPath;
 
 use crate::store::ExtentError;
 
 /// Watches the file system of a folder.
 pub(crate) struct DiskGuard {
-    dir: PathBuf,
+    dir: DiskPath,
     reserve_bytes: u64,
 }
 
 impl DiskGuard {
-    pub(crate) fn new(dir: &Path, reserve_bytes: u64) -> Self {
-        Self { dir: dir.to_owned(), reserve_bytes }
+    pub(crate) fn new(dir: DiskPath, reserve_bytes: u64) -> Self {
+        Self { dir, reserve_bytes }
     }
 
     /// Bytes that are free; everything when the system does not tell.
     pub(crate) fn free_bytes(&self) -> u64 {
-        rustix::fs::statvfs(&self.dir).map_or(u64::MAX, |stat| stat.f_bavail.saturating_mul(stat.f_frsize))
+        self.dir.space().map_or(u64::MAX, |space| space.free_bytes)
     }
 
     /// True when only the reserve is left.

@@ -4,10 +4,9 @@
 //! that it takes over, does not read two chunks again. The marker at the end names the extent's owner: should a crash
 //! lose the rows beside it, the file still says whose it is.
 
-use std::fs;
-use std::path::Path;
 use std::sync::atomic::Ordering;
 
+use karri_ring_disk::DiskPath;
 use karri_ring_types::ExtentId;
 use rocksdb::{IngestExternalFileOptions, SstFileWriter};
 
@@ -25,10 +24,10 @@ impl ExtentStore {
         let outcome = write_file(&path, run).and_then(|()| {
             let mut ingest = IngestExternalFileOptions::default();
             ingest.set_move_files(true);
-            Ok(self.db.ingest_external_file_cf_opts(&self.family(RUNS)?, &ingest, vec![&path])?)
+            Ok(self.db.ingest_external_file_cf_opts(&self.family(RUNS)?, &ingest, vec![path.as_path()])?)
         });
         // Taking a file over leaves our link to it; failing leaves the file.
-        let _ = fs::remove_file(&path);
+        let _ = path.remove();
         outcome
     }
 
@@ -59,10 +58,10 @@ impl ExtentStore {
     }
 }
 
-fn write_file(path: &Path, run: &Run) -> Result<(), ExtentError> {
-    let options = external_file_options();
+fn write_file(path: &DiskPath, run: &Run) -> Result<(), ExtentError> {
+    let options = external_file_options(path)?;
     let mut writer = SstFileWriter::create(&options);
-    writer.open(path)?;
+    writer.open(path.as_path())?;
     writer.put(begin_marker(run.extent, run.first_chunk), [])?;
     for (index, chunk) in (run.first_chunk..).zip(&run.chunks) {
         writer.put(chunk_key(run.extent, index), chunk)?;

@@ -1,8 +1,8 @@
 //! Opening the store.
 
-use std::fs;
 use std::sync::Arc;
 
+use karri_ring_disk::DiskPath;
 use rocksdb::{
     BlockBasedOptions, ColumnFamilyDescriptor, DBCompressionType, DBRecoveryMode, IteratorMode, Options, WriteOptions,
 };
@@ -18,13 +18,12 @@ const OPEN_FILES_MAX: i32 = 4096;
 impl ExtentStore {
     /// Opens the store, making it when there is none, and counts what it has.
     pub fn open(config: ExtentConfig) -> Result<Arc<Self>, ExtentError> {
-        fs::create_dir_all(&config.dir)?;
         let ingest = config.dir.join(INGEST);
+        ingest.create_dir_all()?;
         // What was not ingested before a crash was not acknowledged either.
-        if ingest.exists() {
-            fs::remove_dir_all(&ingest)?;
+        for file in ingest.list()? {
+            file.remove()?;
         }
-        fs::create_dir_all(&ingest)?;
         let families = vec![
             ColumnFamilyDescriptor::new(RUNS, run_options()),
             ColumnFamilyDescriptor::new(SMALL, small_options()),
@@ -32,7 +31,8 @@ impl ExtentStore {
             ColumnFamilyDescriptor::new(PARTITIONS, row_options()),
             ColumnFamilyDescriptor::new(TOMBSTONES, row_options()),
         ];
-        let db = Db::open_cf_descriptors(&database_options(), config.dir.join("db"), families)?;
+        let db =
+            Db::open_cf_descriptors(&database_options(&config.dir)?, config.dir.join("db").create_store()?, families)?;
         let index = count(&db)?;
         let store = Self::assemble(db, &config, index);
         store.recover_owners()?;
@@ -47,8 +47,8 @@ pub(crate) fn synced() -> WriteOptions {
     options
 }
 
-fn database_options() -> Options {
-    let mut options = Options::default();
+fn database_options(dir: &DiskPath) -> Result<Options, ExtentError> {
+    let mut options = dir.store_options()?;
     options.create_if_missing(true);
     options.create_missing_column_families(true);
     options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
@@ -58,12 +58,15 @@ fn database_options() -> Options {
     options.set_max_background_jobs(2);
     options.set_keep_log_file_num(4);
     options.set_bytes_per_sync(4 << 20);
-    options
+    Ok(options)
 }
 
 /// Ingested files lie side by side in the last level and are never rewritten.
 fn run_options() -> Options {
-    let mut options = Options::default();
+    as_runs(Options::default())
+}
+
+fn as_runs(mut options: Options) -> Options {
     options.set_disable_auto_compactions(true);
     options.set_compression_type(DBCompressionType::None);
     options.set_block_based_table_factory(&large_blocks());
@@ -114,6 +117,6 @@ fn count(db: &Db) -> Result<Index, ExtentError> {
 }
 
 /// Options of an external file: those of the family that takes it.
-pub(crate) fn external_file_options() -> Options {
-    run_options()
+pub(crate) fn external_file_options(dir: &DiskPath) -> Result<Options, ExtentError> {
+    Ok(as_runs(dir.store_options()?))
 }

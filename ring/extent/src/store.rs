@@ -1,9 +1,9 @@
 //! The store, its configuration and its errors.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use karri_ring_disk::DiskPath;
 use karri_ring_types::{Digest, ExtentId, PARTITION_COUNT, PartitionId};
 use parking_lot::Mutex;
 use rocksdb::{BoundColumnFamily, DBWithThreadMode, MultiThreaded};
@@ -21,7 +21,7 @@ pub(crate) type Db = DBWithThreadMode<MultiThreaded>;
 #[derive(Clone, Debug)]
 pub struct ExtentConfig {
     /// Folder of the store; made when missing.
-    pub dir: PathBuf,
+    pub dir: DiskPath,
     /// Free bytes of the file system below which writes are refused.
     pub reserve_bytes: u64,
 }
@@ -127,7 +127,7 @@ impl Index {
 /// The extents of one node.
 pub struct ExtentStore {
     pub(crate) db: Db,
-    pub(crate) dir: PathBuf,
+    pub(crate) dir: DiskPath,
     pub(crate) disk: DiskGuard,
     pub(crate) index: Mutex<Index>,
     pub(crate) open: OpenLengths,
@@ -142,7 +142,7 @@ impl ExtentStore {
         Arc::new(Self {
             db,
             dir: config.dir.clone(),
-            disk: DiskGuard::new(&config.dir, config.reserve_bytes),
+            disk: DiskGuard::new(config.dir.clone(), config.reserve_bytes),
             index: Mutex::new(index),
             open: OpenLengths::default(),
             turns: Turns::new(),

@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 
+use karri_ring_disk::DiskPath;
 use proptest::collection::vec;
 use proptest::prelude::{Strategy, any, prop_oneof, proptest};
 use proptest::test_runner::Config;
@@ -16,7 +17,7 @@ const FENCE: Fence = Fence(77);
 
 pub(crate) fn storage() -> (TempDir, Arc<Storage>) {
     let dir = tempfile::tempdir().expect("a folder");
-    let storage = Storage::open(&MetaConfig::new(NodeId(1), dir.path())).expect("a store");
+    let storage = Storage::open(&MetaConfig::new(NodeId(1), DiskPath::host(dir.path()))).expect("a store");
     (dir, Arc::new(storage))
 }
 
@@ -143,7 +144,8 @@ fn a_range_keeps_its_rows_bounds_and_fence_over_a_restart() {
     apply(&machine, 3, vec![batch(FENCE, &[made])]);
     Machine(Arc::new(machine)).flush().expect("flushes");
     drop(storage);
-    let storage = Arc::new(Storage::open(&MetaConfig::new(NodeId(1), dir.path())).expect("opens again"));
+    let storage =
+        Arc::new(Storage::open(&MetaConfig::new(NodeId(1), DiskPath::host(dir.path()))).expect("opens again"));
     let machine = RangeMachine::open(RANGE, storage).expect("opens again");
     assert_eq!(get(&machine, 16, b"k").as_deref(), Some(&b"one"[..]));
     assert_eq!(machine.state().fence, FENCE);

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::future::Future;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
+use karri_ring_disk::DiskPath;
 use karri_ring_raft::{Group, ProposeError, RaftError, RaftHost};
 use karri_ring_rpc::{Lane, Request, Router, Transport};
 use karri_ring_types::{Clock, NodeId, RangeId, Rng};
@@ -44,7 +44,7 @@ pub struct MetaConfig {
     /// This node.
     pub node: NodeId,
     /// Folder of the applied state.
-    pub dir: PathBuf,
+    pub dir: DiskPath,
     /// Bytes of blocks, indexes and filters kept in memory.
     pub cache_bytes: usize,
     /// Bytes of applied writes that are gathered before they are written to a file.
@@ -53,8 +53,8 @@ pub struct MetaConfig {
 
 impl MetaConfig {
     /// The usual settings.
-    pub fn new(node: NodeId, dir: impl Into<PathBuf>) -> Self {
-        Self { node, dir: dir.into(), cache_bytes: 64 << 20, write_buffer_bytes: 32 << 20 }
+    pub fn new(node: NodeId, dir: DiskPath) -> Self {
+        Self { node, dir, cache_bytes: 64 << 20, write_buffer_bytes: 32 << 20 }
     }
 }
 

@@ -3,6 +3,7 @@ use std::collections::VecDeque;
 use async_trait::async_trait;
 use futures::FutureExt;
 use futures::future::join_all;
+use karri_ring_disk::DiskPath;
 use karri_ring_raft::{EntryData, NotLeader};
 use karri_ring_types::{ManualClock, SeededRng, Timestamp};
 use tempfile::TempDir;
@@ -160,7 +161,8 @@ impl World {
 
     async fn meddled(faults: &[Fault], meddle: impl Fn(usize) + Send + Sync + 'static) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
-        let storage = Arc::new(Storage::open(&MetaConfig::new(NodeId(1), dir.path())).expect("a store"));
+        let storage =
+            Arc::new(Storage::open(&MetaConfig::new(NodeId(1), DiskPath::host(dir.path()))).expect("a store"));
         let machine = Arc::new(RangeMachine::open(RangeId(1), storage).expect("opens"));
         let log = Arc::new(FakeLog {
             machine: machine.clone(),

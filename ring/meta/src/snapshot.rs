@@ -6,11 +6,11 @@
 //! An install that has begun to delete the old rows is completed after a crash: it is decided by a durable
 //! `Install` row, which names the staged files and holds what the range will be.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use bytes::{Buf, Bytes, BytesMut};
+use karri_ring_disk::DiskPath;
 use karri_ring_raft::{MachineError, SNAPSHOT_CHUNK_BYTES_MAX, SnapshotReader, SnapshotWriter};
 use karri_ring_types::RangeId;
 use rocksdb::{Snapshot, SstFileWriter, WriteBatch};
@@ -171,7 +171,7 @@ pub(crate) struct Installer {
     buffer: BytesMut,
     /// Bytes at the buffer's start that are whole rows.
     whole: usize,
-    files: Vec<PathBuf>,
+    files: Vec<DiskPath>,
     decided: bool,
 }
 
@@ -217,9 +217,9 @@ impl Installer {
         let storage = self.machine.storage();
         let path = storage.new_staged_file();
         self.files.push(path.clone());
-        let options = Storage::file_options();
+        let options = storage.file_options()?;
         let mut writer = SstFileWriter::create(&options);
-        writer.open(&path)?;
+        writer.open(path.as_path())?;
         let mut rest = &rows[..];
         let mut key = Vec::new();
         while let Some(row) = next_row(rest)? {
@@ -239,8 +239,8 @@ impl Installer {
             return Err(MetaError::Unreadable("snapshot"));
         }
         let storage = self.machine.storage();
-        std::fs::File::open(storage.staging())?.sync_all()?;
-        let names = self.files.iter().filter_map(|path| path.file_name()?.to_str().map(str::to_owned));
+        storage.staging().sync_dir()?;
+        let names = self.files.iter().filter_map(|path| path.as_path().file_name()?.to_str().map(str::to_owned));
         let install = Install { files: names.collect(), blob, state, deleted: false };
         put_install(storage, self.machine.id(), &install)?;
         self.decided = true;
@@ -264,7 +264,7 @@ impl Drop for Installer {
     fn drop(&mut self) {
         if !self.decided {
             for file in &self.files {
-                let _ = std::fs::remove_file(file);
+                let _ = file.remove();
             }
         }
     }
@@ -315,10 +315,14 @@ fn complete(storage: &Storage, range: RangeId, mut install: Install, old: &Range
         storage.write(batch)?;
         storage.flush(storage.sequence())?;
     }
-    let files: Vec<PathBuf> = install.files.iter().map(|name| storage.staging().join(name)).collect();
-    let files: Vec<PathBuf> = files.into_iter().filter(|file| file.exists()).collect();
+    let mut files = Vec::new();
+    for file in install.files.iter().map(|name| storage.staging().join(name)) {
+        if file.exists()? {
+            files.push(file);
+        }
+    }
     if !files.is_empty() {
-        storage.ingest(files)?;
+        storage.ingest(&files)?;
     }
     let mut batch = WriteBatch::default();
     batch.put(own_key(range, Own::Blob), &install.blob);
@@ -339,8 +343,8 @@ pub(crate) fn recover(storage: &Storage) -> Result<(), MetaError> {
         tracing::info!(%range, files = install.files.len(), "completing the install of a snapshot");
         complete(storage, range, install, &old)?;
     }
-    for entry in std::fs::read_dir(storage.staging())? {
-        std::fs::remove_file(entry?.path())?;
+    for file in storage.staging().list()? {
+        file.remove()?;
     }
     Ok(())
 }

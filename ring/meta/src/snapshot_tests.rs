@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use karri_ring_disk::DiskPath;
 use karri_ring_raft::EntryData;
 use karri_ring_types::NodeId;
 use tempfile::TempDir;
@@ -22,7 +23,7 @@ fn storage() -> (TempDir, Arc<Storage>) {
 }
 
 fn open(dir: &TempDir) -> Arc<Storage> {
-    Arc::new(Storage::open(&MetaConfig::new(NodeId(1), dir.path())).expect("a store"))
+    Arc::new(Storage::open(&MetaConfig::new(NodeId(1), DiskPath::host(dir.path()))).expect("a store"))
 }
 
 fn description(start: &[u8], end: &[u8]) -> Description {
@@ -91,7 +92,7 @@ fn install(machine: &Arc<RangeMachine>, blob: Vec<u8>, chunks: Vec<Bytes>) {
 }
 
 fn staged(storage: &Storage) -> usize {
-    std::fs::read_dir(storage.staging()).expect("a folder").count()
+    storage.staging().list().expect("a folder").len()
 }
 
 #[test]
@@ -180,8 +181,10 @@ fn decided(target: &Arc<RangeMachine>, source: &Arc<RangeMachine>) -> Install {
     }
     installer.stage().expect("stages");
     installer.decided = true;
-    let names =
-        installer.files.iter().map(|file| file.file_name().expect("a name").to_str().expect("utf-8").to_owned());
+    let names = installer
+        .files
+        .iter()
+        .map(|file| file.as_path().file_name().expect("a name").to_str().expect("utf-8").to_owned());
     let install =
         Install { files: names.collect(), blob, state: installer.state.clone().expect("a state"), deleted: false };
     put_install(target.storage(), RANGE, &install).expect("decides");
@@ -209,8 +212,8 @@ fn a_decided_install_is_completed_after_a_crash_wherever_it_stood() {
         }
         let files: Vec<_> = install.files.iter().map(|name| to.staging().join(name)).collect();
         match crash {
-            "ingested one" => to.ingest(vec![files[0].clone()]).expect("ingests"),
-            "ingested all" => to.ingest(files).expect("ingests"),
+            "ingested one" => to.ingest(&files[..1]).expect("ingests"),
+            "ingested all" => to.ingest(&files).expect("ingests"),
             _ => {}
         }
         drop((target, to));

@@ -3,9 +3,9 @@
 //! The write-ahead log is off: Raft's log is the log. A batch lands in one memtable, and memtables become files in
 //! order, so after a crash the store holds the outcome of a prefix of its batches, each whole.
 
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use karri_ring_disk::DiskPath;
 use karri_ring_types::RangeId;
 use parking_lot::Mutex;
 use rocksdb::{
@@ -30,7 +30,7 @@ const LOG_FILE_BYTES_MAX: usize = 4 << 20;
 /// The store and what is known about how much of it is on disk.
 pub(crate) struct Storage {
     db: DB,
-    staging: PathBuf,
+    staging: DiskPath,
     /// Number of the next staged file.
     staged: AtomicU64,
     write_options: WriteOptions,
@@ -41,8 +41,8 @@ pub(crate) struct Storage {
 impl Storage {
     pub(crate) fn open(config: &MetaConfig) -> Result<Self, MetaError> {
         let staging = config.dir.join("install");
-        std::fs::create_dir_all(&staging)?;
-        let db = DB::open(&options(config), config.dir.join("state"))?;
+        staging.create_dir_all()?;
+        let db = DB::open(&options(config)?, config.dir.join("state").create_store()?)?;
         let mut write_options = WriteOptions::default();
         write_options.disable_wal(true);
         let flushed = Mutex::new(db.latest_sequence_number());
@@ -104,27 +104,27 @@ impl Storage {
     }
 
     /// Folder for files that wait to be ingested.
-    pub(crate) fn staging(&self) -> &Path {
+    pub(crate) fn staging(&self) -> &DiskPath {
         &self.staging
     }
 
     /// Path of a file that nobody else writes.
-    pub(crate) fn new_staged_file(&self) -> PathBuf {
+    pub(crate) fn new_staged_file(&self) -> DiskPath {
         self.staging.join(format!("{}.sst", self.staged.fetch_add(1, Ordering::Relaxed)))
     }
 
     /// Options with which files for [`Storage::ingest`] are written.
-    pub(crate) fn file_options() -> Options {
-        let mut options = Options::default();
+    pub(crate) fn file_options(&self) -> Result<Options, MetaError> {
+        let mut options = self.staging.store_options()?;
         table_options(&mut options, None);
-        options
+        Ok(options)
     }
 
     /// Takes over files of rows, all at once and durably; the files are gone afterwards.
-    pub(crate) fn ingest(&self, files: Vec<PathBuf>) -> Result<(), MetaError> {
+    pub(crate) fn ingest(&self, files: &[DiskPath]) -> Result<(), MetaError> {
         let mut options = IngestExternalFileOptions::default();
         options.set_move_files(true);
-        Ok(self.db.ingest_external_file_opts(&options, files)?)
+        Ok(self.db.ingest_external_file_opts(&options, files.iter().map(DiskPath::as_path).collect())?)
     }
 }
 
@@ -138,8 +138,8 @@ pub(crate) fn cursor<'a>(snapshot: &'a Snapshot<'a>, lower: &[u8], upper: Vec<u8
     cursor
 }
 
-fn options(config: &MetaConfig) -> Options {
-    let mut options = Options::default();
+fn options(config: &MetaConfig) -> Result<Options, MetaError> {
+    let mut options = config.dir.store_options()?;
     options.create_if_missing(true);
     options.set_write_buffer_size(config.write_buffer_bytes);
     options.set_max_write_buffer_number(WRITE_BUFFERS_MAX);
@@ -151,7 +151,7 @@ fn options(config: &MetaConfig) -> Options {
     options.add_compact_on_deletion_collector_factory(DELETIONS_WINDOW, DELETIONS_TRIGGER, 0.0);
     let cache = Cache::new_lru_cache(config.cache_bytes);
     table_options(&mut options, Some(&cache));
-    options
+    Ok(options)
 }
 
 fn table_options(options: &mut Options, cache: Option<&Cache>) {

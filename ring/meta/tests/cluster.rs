@@ -1,5 +1,7 @@
 //! Three nodes over a network in memory, with real stores.
 
+#![expect(clippy::disallowed_methods, reason = "it looks at the files of the host behind the node's back")]
+
 #[allow(unreachable_pub)]
 mod support;
 

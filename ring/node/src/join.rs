@@ -5,10 +5,7 @@
 //! itself, so that every node can admit further ones.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::io;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -16,6 +13,7 @@ use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
+use karri_ring_disk::DiskPath;
 use karri_ring_rpc::{
     AddressBook, Caller, ClusterCa, Handler, Identity, IdentityError, Lane, Method, Request, Response, Router,
     RpcError, TlsTransport, Transport as _, join_call,
@@ -171,23 +169,13 @@ impl Credentials {
     }
 
     /// Writes the credentials to a file that is not there yet, readable by its owner only.
-    pub fn create(&self, path: &Path) -> Result<(), JoinError> {
-        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-        file.write_all(&encode(self))?;
-        file.sync_all()?;
-        if let Some(folder) = path.parent() {
-            fs::File::open(folder)?.sync_all()?;
-        }
-        Ok(())
+    pub fn create(&self, path: &DiskPath) -> Result<(), JoinError> {
+        Ok(path.create(&encode(self))?)
     }
 
     /// Reads what [`Credentials::create`] wrote; `None` when the file is not there.
-    pub fn read(path: &Path) -> Result<Option<Self>, JoinError> {
-        match fs::read(path) {
-            Ok(bytes) => Ok(Some(decode(&bytes)?)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+    pub fn read(path: &DiskPath) -> Result<Option<Self>, JoinError> {
+        Ok(path.read_if_there()?.map(|bytes| decode(&bytes)).transpose()?)
     }
 }
 

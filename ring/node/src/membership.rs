@@ -11,10 +11,10 @@ mod health;
 mod record;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use karri_ring_disk::DiskPath;
 use karri_ring_meta::{MetaClient, MetaError, MetaNode};
 use karri_ring_placement::Layout;
 use karri_ring_rpc::{AddressBook, ClusterCa, Handler, Identity, Router, Transport};
@@ -45,7 +45,7 @@ pub struct MembershipConfig {
     /// Copies wanted of each partition in a cluster that this node initialises; with fewer nodes there are fewer.
     pub replicas: u8,
     /// File in which the addresses of all nodes are kept for the next start.
-    pub address_file: PathBuf,
+    pub address_file: DiskPath,
 }
 
 /// Why the cluster's records could not be read or changed.
@@ -64,7 +64,7 @@ pub enum MembershipError {
     #[error("address file {path}")]
     AddressFile {
         /// The file.
-        path: PathBuf,
+        path: DiskPath,
         /// What went wrong.
         #[source]
         source: std::io::Error,

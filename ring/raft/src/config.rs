@@ -1,8 +1,8 @@
 //! Settings of a host.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
+use karri_ring_disk::DiskPath;
 use karri_ring_types::NodeId;
 
 use crate::RaftError;
@@ -13,7 +13,7 @@ pub struct HostConfig {
     /// This node.
     pub node: NodeId,
     /// Folder of the RocksDB with the logs and votes of all groups.
-    pub dir: PathBuf,
+    pub dir: DiskPath,
     /// Time between two heartbeats of a leader.
     pub heartbeat_ms: u64,
     /// Shortest and longest time without a word from the leader after which a follower stands for election. Of
@@ -36,10 +36,10 @@ pub struct HostConfig {
 
 impl HostConfig {
     /// The usual settings: heartbeats each 400 ms, elections after 2 to 4 seconds.
-    pub fn new(node: NodeId, dir: impl Into<PathBuf>) -> Self {
+    pub fn new(node: NodeId, dir: DiskPath) -> Self {
         Self {
             node,
-            dir: dir.into(),
+            dir,
             heartbeat_ms: 400,
             election_ms: (2000, 4000),
             snapshot_entries: 20_000,

@@ -67,7 +67,7 @@ impl RaftHost {
         let raft_config = Arc::new(config.openraft()?);
         let dir = config.dir.clone();
         let db = blocking(move || LogDb::open(&dir)).await?;
-        let space = Arc::new(Space::new(&config.dir, config.reserve_bytes));
+        let space = Arc::new(Space::new(config.dir.clone(), config.reserve_bytes));
         space.look();
         let host = Arc::new(Self {
             config: Arc::new(config),

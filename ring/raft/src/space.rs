@@ -1,20 +1,21 @@
 //! Free space on the disk of the log: entries are refused before RocksDB runs out of it, which would be fatal.
 
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+
+use karri_ring_disk::DiskPath;
 
 /// The reserve is never more than this part of the disk, so that small disks can be used at all.
 const RESERVE_PART_OF_DISK: u64 = 32;
 
 pub(crate) struct Space {
-    dir: PathBuf,
+    dir: DiskPath,
     reserve_bytes: u64,
     low: AtomicBool,
 }
 
 impl Space {
-    pub(crate) fn new(dir: &Path, reserve_bytes: u64) -> Self {
-        Self { dir: dir.to_owned(), reserve_bytes, low: AtomicBool::new(false) }
+    pub(crate) fn new(dir: DiskPath, reserve_bytes: u64) -> Self {
+        Self { dir, reserve_bytes, low: AtomicBool::new(false) }
     }
 
     pub(crate) fn is_low(&self) -> bool {
@@ -23,16 +24,15 @@ impl Space {
 
     /// Looks at the disk.
     pub(crate) fn look(&self) {
-        let stat = match rustix::fs::statvfs(&self.dir) {
-            Ok(stat) => stat,
+        let space = match self.dir.space() {
+            Ok(space) => space,
             Err(error) => {
                 tracing::warn!(%error, "free space of the raft log's disk is unknown");
                 return;
             }
         };
-        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
-        let total = stat.f_blocks.saturating_mul(stat.f_frsize);
-        let reserve = self.reserve_bytes.min(total / RESERVE_PART_OF_DISK);
+        let free = space.free_bytes;
+        let reserve = self.reserve_bytes.min(space.total_bytes / RESERVE_PART_OF_DISK);
         let was_low = self.is_low();
         // Some room beyond the reserve before it ends, so that it does not flap.
         let low = if was_low { free < reserve + reserve / 4 } else { free < reserve };
@@ -57,10 +57,10 @@ mod tests {
     #[test]
     fn an_ordinary_disk_has_room() {
         let dir = tempfile::tempdir().unwrap();
-        let space = Space::new(dir.path(), 1);
+        let space = Space::new(DiskPath::host(dir.path()), 1);
         space.look();
         assert!(!space.is_low());
-        let gone = Space::new(&dir.path().join("gone"), u64::MAX);
+        let gone = Space::new(DiskPath::host(dir.path().join("gone")), u64::MAX);
         gone.look();
         assert!(!gone.is_low(), "what cannot be looked at does not stop the node");
     }

@@ -1,12 +1,12 @@
 //! A small key-value machine and a cluster in memory, for this crate's tests.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use karri_ring_disk::DiskPath;
 use karri_ring_rpc::{MemoryNetwork, Router};
 use karri_ring_types::{NodeId, RangeId};
 use parking_lot::Mutex;
@@ -184,8 +184,8 @@ impl Cluster {
         cluster
     }
 
-    fn path(&self, node: u64) -> PathBuf {
-        self.dir.path().join(node.to_string())
+    fn path(&self, node: u64) -> DiskPath {
+        DiskPath::host(self.dir.path().join(node.to_string()))
     }
 
     /// Starts a node, with what it had on disk.

@@ -7,14 +7,14 @@ use karri_ring_node::join::{self, Credentials};
 use karri_ring_types::{ClusterId, SystemClock, SystemRng};
 
 use crate::config::Config;
-use crate::credentials::{RootCredentials, write_private};
+use crate::credentials::RootCredentials;
 use crate::node::DataDir;
 use crate::status;
 
 fn prepare(config: &Config) -> Result<DataDir<'_>> {
     std::fs::create_dir_all(&config.data_dir).with_context(|| format!("make {}", config.data_dir.display()))?;
     let dir = DataDir(&config.data_dir);
-    ensure!(!dir.credentials().exists(), "{} is a node's already", config.data_dir.display());
+    ensure!(!dir.credentials().exists()?, "{} is a node's already", config.data_dir.display());
     Ok(dir)
 }
 
@@ -31,7 +31,7 @@ pub(crate) fn create(config: &Config) -> Result<RootCredentials> {
     let dir = prepare(config)?;
     let root = RootCredentials::load_or_create(&config.data_dir)?;
     let cluster = ClusterId::generate(&SystemClock::default(), &SystemRng);
-    write_private(&dir.bootstrap_mark(), b"")?;
+    dir.bootstrap_mark().replace(b"").context("write the mark of a new cluster")?;
     Credentials::first(cluster, &SystemRng)?.create(&dir.credentials()).context("write the node's credentials")?;
     Ok(root)
 }

@@ -31,7 +31,7 @@ pub(crate) async fn run(data: &Path, listen: SocketAddr, nodes: u16) -> Result<(
     let data = data.canonicalize()?;
     let configs = (0..nodes).map(|index| configuration(&data, listen, index)).collect::<Result<Vec<_>>>()?;
     let (_, first) = &configs[0];
-    if !DataDir(&first.data_dir).credentials().exists() {
+    if !DataDir(&first.data_dir).credentials().exists()? {
         cluster::create(first)?;
     }
     let root = RootCredentials::load(&first.data_dir)?;
@@ -68,7 +68,7 @@ fn configuration(data: &Path, listen: SocketAddr, index: u16) -> Result<(PathBuf
 async fn run_children(configs: &[(PathBuf, Config)], root: &RootCredentials, data: &Path) -> Result<()> {
     let mut children = Vec::new();
     for (index, (path, config)) in configs.iter().enumerate() {
-        if !DataDir(&config.data_dir).credentials().exists() {
+        if !DataDir(&config.data_dir).credentials().exists()? {
             let token = wait_for_token(&configs[0].1).await?;
             cluster::join(config, &token).await.with_context(|| format!("add node {}", index + 1))?;
         }

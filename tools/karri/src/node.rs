@@ -1,7 +1,7 @@
 //! One node: opens its stores, joins them to the cluster and serves until it is told to stop.
 
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use karri_objstore_gateway::{Gateway, GatewayConfig, TlsFiles};
 use karri_objstore_maintain::{MaintainConfig, Maintenance, OrphanVerdicts};
 use karri_objstore_s3::{AccountAuthorizer, S3, S3Config};
 use karri_objstore_service::{ObjectService, ServiceConfig};
+use karri_ring_disk::{DiskPath, HostDisk};
 use karri_ring_extent::{ExtentConfig, ExtentStore};
 use karri_ring_meta::{MetaConfig, MetaNode};
 use karri_ring_node::join::Credentials;
@@ -35,29 +36,33 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 pub(crate) struct DataDir<'a>(pub(crate) &'a Path);
 
 impl DataDir<'_> {
-    pub(crate) fn credentials(&self) -> PathBuf {
-        self.0.join("node-credentials")
+    fn on_disk(&self, name: &str) -> DiskPath {
+        DiskPath::new(Arc::new(HostDisk), self.0.join(name))
+    }
+
+    pub(crate) fn credentials(&self) -> DiskPath {
+        self.on_disk("node-credentials")
     }
 
     /// There from `karri cluster init` until the first start has made the ranges.
-    pub(crate) fn bootstrap_mark(&self) -> PathBuf {
-        self.0.join("bootstrap")
+    pub(crate) fn bootstrap_mark(&self) -> DiskPath {
+        self.on_disk("bootstrap")
     }
 
-    fn addresses(&self) -> PathBuf {
-        self.0.join("addresses")
+    fn addresses(&self) -> DiskPath {
+        self.on_disk("addresses")
     }
 
-    fn raft(&self) -> PathBuf {
-        self.0.join("raft")
+    fn raft(&self) -> DiskPath {
+        self.on_disk("raft")
     }
 
-    fn metadata(&self) -> PathBuf {
-        self.0.join("metadata")
+    fn metadata(&self) -> DiskPath {
+        self.on_disk("metadata")
     }
 
-    fn extents(&self) -> PathBuf {
-        self.0.join("extents")
+    fn extents(&self) -> DiskPath {
+        self.on_disk("extents")
     }
 }
 
@@ -130,7 +135,7 @@ pub(crate) async fn run(
     };
     let membership = Membership::open(membership_config, &credentials, parts, &router)?;
 
-    let extents = config.data_dir.join(dir.extents());
+    let extents = dir.extents();
     let reserve_bytes = config.storage.reserve_bytes;
     let store = tokio::task::spawn_blocking(move || ExtentStore::open(ExtentConfig { dir: extents, reserve_bytes }))
         .await
@@ -193,12 +198,12 @@ pub(crate) async fn run(
 /// On the first start of a new cluster's first node: makes the ranges and the cluster's records.
 async fn bootstrap(config: &Config, dir: &DataDir<'_>, meta: &MetaNode, membership: &Membership) -> Result<()> {
     let mark = dir.bootstrap_mark();
-    if !mark.exists() {
+    if !mark.exists()? {
         return Ok(());
     }
     meta.bootstrap(config.cluster.data_ranges).await.context("make the metadata ranges")?;
     membership.initialise().await.context("make the cluster's records")?;
-    std::fs::remove_file(&mark).with_context(|| format!("remove {}", mark.display()))
+    mark.remove().with_context(|| format!("remove {mark}"))
 }
 
 fn gateway_config(config: &Config) -> GatewayConfig {
@@ -222,8 +227,8 @@ fn capacity(config: &Config) -> Result<u64> {
     if let Some(capacity) = config.capacity_bytes {
         return Ok(capacity);
     }
-    let stat = rustix::fs::statvfs(&config.data_dir).context("ask for the size of the file system")?;
-    Ok(stat.f_blocks.saturating_mul(stat.f_frsize).max(1))
+    let space = DiskPath::host(&config.data_dir).space().context("ask for the size of the file system")?;
+    Ok(space.total_bytes.max(1))
 }
 
 /// Waits for SIGTERM or SIGINT.

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use karri_objstore_gateway::{AdminPages, Credential, Credentials, Gateway, GatewayConfig, Principal};
 use karri_objstore_s3::{AccountAuthorizer, Authorizer, S3, S3Config};
 use karri_objstore_service::{ObjectService, ServiceConfig};
+use karri_ring_disk::DiskPath;
 use karri_ring_extent::{ExtentConfig, ExtentStore};
 use karri_ring_meta::{MetaConfig, MetaNode};
 use karri_ring_node::{LayoutSource, StorageConfig, StorageNode, StorageParts};
@@ -93,9 +94,9 @@ pub(crate) async fn start_with(authorizer: Arc<dyn Authorizer>) -> (Node, Client
     let rng: Arc<dyn Rng> = Arc::new(SystemRng);
     let router = Router::new();
     let transport = MemoryNetwork::new().transport(NODE, router.clone());
-    let raft = HostConfig::new(NODE, dir.path().join("raft"));
+    let raft = HostConfig::new(NODE, DiskPath::host(dir.path().join("raft")));
     let raft = RaftHost::open(raft, transport.clone(), &router).await.expect("raft");
-    let meta = MetaConfig::new(NODE, dir.path().join("metadata"));
+    let meta = MetaConfig::new(NODE, DiskPath::host(dir.path().join("metadata")));
     let meta =
         MetaNode::open(meta, raft, transport.clone(), &router, clock.clone(), rng.clone()).await.expect("metadata");
     meta.register(ObjectService::EVALUATOR, ObjectService::evaluator());
@@ -105,7 +106,7 @@ pub(crate) async fn start_with(authorizer: Arc<dyn Authorizer>) -> (Node, Client
 
     let node = NodeSpec { id: NODE, zone: "a".to_owned(), capacity_bytes: 1 << 40 };
     let layout = Layout::empty(1).next(vec![node], 1).expect("a layout");
-    let extents = ExtentConfig { dir: dir.path().join("extents"), reserve_bytes: 0 };
+    let extents = ExtentConfig { dir: DiskPath::host(dir.path().join("extents")), reserve_bytes: 0 };
     let parts = StorageParts {
         store: ExtentStore::open(extents).expect("extents"),
         transport,

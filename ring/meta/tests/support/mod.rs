@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use karri_ring_disk::DiskPath;
 use karri_ring_meta::{
     EvaluateError, Evaluator, EvaluatorId, Latches, MetaClient, MetaConfig, MetaError, MetaNode, Route, Table, View,
 };
@@ -169,13 +170,13 @@ impl Cluster {
     }
 
     pub async fn start(&mut self, id: u64) {
-        let mut config = HostConfig::new(NodeId(id), self.path(id).join("raft"));
+        let mut config = HostConfig::new(NodeId(id), DiskPath::host(self.path(id).join("raft")));
         (config.heartbeat_ms, config.election_ms) = (60, (400, 800));
         config.propose_timeout_ms = 3000;
         let router = Router::new();
         let transport = self.network.transport(NodeId(id), router.clone());
         let raft = RaftHost::open(config, transport.clone(), &router).await.expect("opens raft");
-        let config = MetaConfig::new(NodeId(id), self.path(id).join("meta"));
+        let config = MetaConfig::new(NodeId(id), DiskPath::host(self.path(id).join("meta")));
         let (clock, rng) = (Arc::new(SystemClock::default()), Arc::new(SystemRng));
         let deadline = Instant::now() + PATIENCE;
         let meta = loop {

@@ -4,10 +4,9 @@
 //! mend it when every node has moved.
 
 use std::fmt::Write as _;
-use std::fs::{self, File};
-use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::io;
 
+use karri_ring_disk::DiskPath;
 use karri_ring_rpc::AddressBook;
 use karri_ring_types::NodeId;
 
@@ -16,22 +15,20 @@ use super::MembershipError;
 const HEADER: &str = "karri-addresses 1";
 
 pub(super) struct AddressFile {
-    path: PathBuf,
+    path: DiskPath,
 }
 
 impl AddressFile {
-    pub(super) fn new(path: PathBuf) -> Self {
+    pub(super) fn new(path: DiskPath) -> Self {
         Self { path }
     }
 
     /// Adds what the file says to `book`. A file that is not there says nothing.
     pub(super) fn load(&self, book: &AddressBook) -> Result<(), MembershipError> {
-        let text = match fs::read_to_string(&self.path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(source) => return Err(self.error(source)),
-        };
+        let read = self.path.read_if_there().map_err(|source| self.error(source))?;
+        let Some(content) = read else { return Ok(()) };
         let invalid = |line: &str| self.error(io::Error::new(io::ErrorKind::InvalidData, format!("line {line:?}")));
+        let text = String::from_utf8(content).map_err(|_| invalid("not text"))?;
         let mut lines = text.lines();
         if lines.next() != Some(HEADER) {
             return Err(invalid("1"));
@@ -51,15 +48,7 @@ impl AddressFile {
             // Writing to a string does not fail.
             let _ = writeln!(text, "{node} {address}");
         }
-        self.replace(&text).map_err(|source| self.error(source))
-    }
-
-    fn replace(&self, text: &str) -> io::Result<()> {
-        let partial = self.path.with_extension("partial");
-        let mut file = File::create(&partial)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&partial, &self.path)
+        self.path.replace(text.as_bytes()).map_err(|source| self.error(source))
     }
 
     fn error(&self, source: io::Error) -> MembershipError {
@@ -74,7 +63,8 @@ mod tests {
     #[test]
     fn what_was_saved_is_loaded_and_rubbish_is_refused() {
         let dir = tempfile::tempdir().unwrap();
-        let file = AddressFile::new(dir.path().join("addresses"));
+        let path = DiskPath::host(dir.path().join("addresses"));
+        let file = AddressFile::new(path.clone());
         let book = AddressBook::new();
         file.load(&book).unwrap();
         assert!(book.snapshot().is_empty());
@@ -84,9 +74,9 @@ mod tests {
         let again = AddressBook::new();
         file.load(&again).unwrap();
         assert_eq!(again.snapshot(), book.snapshot());
-        fs::write(dir.path().join("addresses"), format!("{HEADER}\none 127.0.0.1:1\n")).unwrap();
+        path.replace(format!("{HEADER}\none 127.0.0.1:1\n").as_bytes()).unwrap();
         assert!(file.load(&AddressBook::new()).is_err());
-        fs::write(dir.path().join("addresses"), "1 127.0.0.1:1\n").unwrap();
+        path.replace(b"1 127.0.0.1:1\n").unwrap();
         assert!(file.load(&AddressBook::new()).is_err());
     }
 }

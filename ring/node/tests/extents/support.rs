@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::TryStreamExt;
+use karri_ring_disk::DiskPath;
 use karri_ring_extent::{ExtentConfig, ExtentStore};
 use karri_ring_node::{
     ExtentClient, ExtentRef, LayoutSource, Owner, ReadError, RepairConfig, StorageConfig, StorageNode, StorageParts,
@@ -79,7 +80,7 @@ impl TestCluster {
 
     fn add(&mut self, id: u64, reserve_bytes: u64) {
         let dir = self.dir.path().join(id.to_string());
-        let store = ExtentStore::open(ExtentConfig { dir: dir.clone(), reserve_bytes }).unwrap();
+        let store = ExtentStore::open(ExtentConfig { dir: DiskPath::host(&dir), reserve_bytes }).unwrap();
         let router = Router::new();
         let parts = StorageParts {
             store: store.clone(),

@@ -1,10 +1,10 @@
 //! The RocksDB: its options, keys and reads. All writes go through the flusher.
 
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use karri_ring_disk::DiskPath;
 use parking_lot::RwLock;
 use rocksdb::{
     BoundColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode, Direction, IteratorMode, Options,
@@ -69,8 +69,8 @@ pub(super) fn cf<'a>(db: &'a DB, name: &str) -> io::Result<Arc<BoundColumnFamily
     db.cf_handle(name).ok_or_else(|| io::Error::other("raft column family is missing"))
 }
 
-fn options() -> Options {
-    let mut options = Options::default();
+fn options(dir: &DiskPath) -> io::Result<Options> {
+    let mut options = dir.store_options()?;
     options.create_if_missing(true);
     options.create_missing_column_families(true);
     // The default mode would silently drop all that follows a corrupt record, synced votes included.
@@ -81,7 +81,7 @@ fn options() -> Options {
     options.set_max_open_files(OPEN_FILES_MAX);
     options.set_max_background_jobs(BACKGROUND_JOBS);
     options.set_keep_log_file_num(4);
-    options
+    Ok(options)
 }
 
 fn cf_options() -> Options {
@@ -92,10 +92,10 @@ fn cf_options() -> Options {
 }
 
 impl LogDb {
-    pub(crate) fn open(dir: &Path) -> io::Result<Arc<Self>> {
-        std::fs::create_dir_all(dir)?;
+    pub(crate) fn open(dir: &DiskPath) -> io::Result<Arc<Self>> {
+        let name = dir.create_store()?;
         let families = [CF_LOG, CF_STATE].map(|name| ColumnFamilyDescriptor::new(name, cf_options()));
-        let db = DB::open_cf_descriptors(&options(), dir, families).map_err(io::Error::other)?;
+        let db = DB::open_cf_descriptors(&options(dir)?, name, families).map_err(io::Error::other)?;
         Ok(Arc::new(Self { db: RwLock::new(Some(Arc::new(db))) }))
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use karri_ring_disk::DiskPath;
 use openraft::storage::{IOFlushed, RaftLogStorage};
 use openraft::testing::log::{StoreBuilder, Suite};
 use openraft::type_config::TypeConfigExt;
@@ -42,7 +43,7 @@ async fn append(store: &mut GroupStore, entries: Vec<Entry>) {
 impl StoreBuilder<TypeConfig, GroupStore, Adapter, Guard> for Builder {
     async fn build(&self) -> Result<(Guard, GroupStore, Adapter), StorageError<TypeConfig>> {
         let dir = tempfile::tempdir().unwrap();
-        let db = LogDb::open(dir.path()).unwrap();
+        let db = LogDb::open(&DiskPath::host(dir.path())).unwrap();
         let flusher = Flusher::start(db.clone()).unwrap();
         for neighbour in [6, 8] {
             let log = GroupLog::open(neighbour, db.clone(), flusher.clone(), None).unwrap();
@@ -70,7 +71,7 @@ async fn log_and_vote_survive_a_reopening() {
     let dir = tempfile::tempdir().unwrap();
     let vote = Vote { leader_id: LeaderId { term: 3, voted_for: 2 }, committed: true };
     for round in 0..3 {
-        let db = LogDb::open(dir.path()).unwrap();
+        let db = LogDb::open(&DiskPath::host(dir.path())).unwrap();
         let flusher = Flusher::start(db.clone()).unwrap();
         let mut store = GroupStore(GroupLog::open(1, db.clone(), flusher.clone(), None).unwrap());
         assert_eq!(store.0.is_pristine(), round == 0);
@@ -98,7 +99,7 @@ async fn reads_are_cut_by_bytes_and_streams_go_on() {
     use futures::TryStreamExt;
     for cache_bytes_max in [0, usize::MAX] {
         let dir = tempfile::tempdir().unwrap();
-        let db = LogDb::open(dir.path()).unwrap();
+        let db = LogDb::open(&DiskPath::host(dir.path())).unwrap();
         let flusher = Flusher::start(db.clone()).unwrap();
         let log = GroupLog::open_with_cache(1, db, flusher.clone(), None, cache_bytes_max).unwrap();
         let mut store = GroupStore(log);
@@ -115,7 +116,7 @@ async fn reads_are_cut_by_bytes_and_streams_go_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_removed_group_keeps_only_its_vote() {
     let dir = tempfile::tempdir().unwrap();
-    let db = LogDb::open(dir.path()).unwrap();
+    let db = LogDb::open(&DiskPath::host(dir.path())).unwrap();
     let flusher = Flusher::start(db.clone()).unwrap();
     let vote = Vote { leader_id: LeaderId { term: 3, voted_for: 2 }, committed: false };
     let mut store = GroupStore(GroupLog::open(1, db.clone(), flusher.clone(), None).unwrap());
