@@ -6,8 +6,10 @@ mod errors;
 mod file;
 mod operation;
 pub(crate) mod protocol;
+mod query;
 mod rest_xml;
 mod router;
+mod rules;
 mod structs;
 
 use std::fmt::Write;
@@ -45,7 +47,10 @@ pub(crate) fn service(plan: &Plan, settings: &Settings, entry: &ServiceEntry, tr
     tree.rust(format!("{out}/enums.rs"), &imports.file("//! Enumerations.\n\n", &enums::shared(plan)))?;
     tree.rust(format!("{out}/errors.rs"), &errors::emit(plan))?;
     tree.rust(format!("{out}/operation.rs"), &operation::emit(plan))?;
-    tree.rust(format!("{out}/routes.rs"), &router::emit(&plan.routing))?;
+    match &plan.routing {
+        Some(routing) => tree.rust(format!("{out}/routes.rs"), &router::emit(routing))?,
+        None => tree.rust(format!("{out}/rules.rs"), &rules::emit(plan))?,
+    }
     tree.rust(format!("{out}/mod.rs"), &module(plan, settings))?;
     tree.page(entry.coverage.clone(), &coverage::emit(plan, settings));
     Ok(())
@@ -62,12 +67,27 @@ fn module(plan: &Plan, settings: &Settings) -> String {
     for operation in &plan.operations {
         let _ = writeln!(code, "mod {};", operation.snake);
     }
-    code += "mod enums;\nmod errors;\nmod operation;\npub(crate) mod routes;\nmod shared;\n\n";
+    let table = if plan.routing.is_some() { "pub(crate) mod routes" } else { "pub(crate) mod rules" };
+    let _ = writeln!(code, "mod enums;\nmod errors;\nmod operation;\n{table};\nmod shared;\n");
     code += "pub use self::errors::ErrorCode;\npub use self::operation::Operation;\n";
     for Operation { snake, .. } in &plan.operations {
         let _ = writeln!(code, "pub use self::{snake}::{{parse_{snake}, write_{snake}}};");
     }
     let _ = writeln!(code, "\n/// The namespace of every document.\npub const XMLNS: &str = \"{}\";\n", settings.xmlns);
+    if plan.routing.is_none() {
+        code += "/// The operation that a form asks for, or `InvalidAction`.\npub fn route(form: &Form) -> Result<Operation, WireError> {\n\
+            find(form, VERSION, Operation::from_action)\n}\n\n";
+        code = code.replacen(
+            "mod ",
+            "use crate::error::WireError;\nuse crate::form::Form;\nuse crate::router::find;\n\nmod ",
+            1,
+        );
+        let _ = writeln!(
+            code,
+            "/// The version that requests must ask for.\npub const VERSION: &str = {:?};\n",
+            plan.version
+        );
+    }
     code += "/// Inputs, outputs and what they are made of.\npub mod types {\n";
     for operation in &plan.operations {
         let own: String = operation.own.iter().map(|name| format!(", {name}")).collect();
@@ -76,9 +96,13 @@ fn module(plan: &Plan, settings: &Settings) -> String {
     }
     let enums = plan.enums.iter().map(|item| item.name.as_str());
     let enums: Vec<&str> = enums.filter(|name| !is_owned(plan, name)).collect();
-    let _ = writeln!(code, "pub use super::enums::{{{}}};", enums.join(", "));
+    if !enums.is_empty() {
+        let _ = writeln!(code, "pub use super::enums::{{{}}};", enums.join(", "));
+    }
     let shared: Vec<&str> = plan.structs.keys().map(String::as_str).filter(|name| !is_owned(plan, name)).collect();
-    let _ = writeln!(code, "pub use super::shared::{{{}}};", shared.join(", "));
+    if !shared.is_empty() {
+        let _ = writeln!(code, "pub use super::shared::{{{}}};", shared.join(", "));
+    }
     code += "}\n";
     code
 }

@@ -70,7 +70,11 @@ fn main() -> Result<()> {
 /// Emits one service; the paths of the files that changed, or in [`Mode::Check`] would.
 fn generate(root: &Path, version: &str, entry: &ServiceEntry, model: Option<&Path>, mode: Mode) -> Result<Vec<String>> {
     let text = fetch::model_text(version, entry, model)?;
-    let model = model::Model::parse(&text)?;
+    let mut model = model::Model::parse(&text)?;
+    for extension in &entry.extensions {
+        let text = std::fs::read_to_string(root.join(extension)).with_context(|| format!("read {extension}"))?;
+        model.extend(model::Model::parse(&text)?)?;
+    }
     let settings = Settings::read(&root.join(&entry.settings))?;
     let plan = plan::Plan::resolve(&model, &settings)?;
     let mut tree = Tree::new(root, version, &entry.model);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
 /// A service model.
@@ -14,8 +14,11 @@ pub(crate) struct Model {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct Metadata {
     pub(crate) protocol: String,
+    #[serde(default)]
+    pub(crate) api_version: String,
 }
 
 #[derive(Deserialize)]
@@ -46,6 +49,7 @@ pub(crate) struct Reference {
     pub(crate) flattened: bool,
     #[serde(default)]
     pub(crate) xml_attribute: bool,
+    pub(crate) result_wrapper: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -61,6 +65,12 @@ pub(crate) struct Shape {
     #[serde(rename = "enum")]
     pub(crate) values: Option<Vec<String>>,
     pub(crate) member: Option<Reference>,
+    pub(crate) value: Option<Reference>,
+    pub(crate) min: Option<i64>,
+    pub(crate) max: Option<i64>,
+    pub(crate) pattern: Option<String>,
+    #[serde(default)]
+    pub(crate) sensitive: bool,
     #[serde(default)]
     pub(crate) flattened: bool,
     pub(crate) payload: Option<String>,
@@ -80,6 +90,8 @@ pub(crate) struct Namespace {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Fault {
+    /// The code on the wire, where it is not the shape's name.
+    pub(crate) code: Option<String>,
     pub(crate) http_status_code: Option<u16>,
 }
 
@@ -110,6 +122,17 @@ impl<'de> Deserialize<'de> for Members {
 impl Model {
     pub(crate) fn parse(text: &str) -> Result<Self> {
         serde_json::from_str(text).context("read the service model")
+    }
+
+    /// Adds the operations and shapes of another model, which must be new.
+    pub(crate) fn extend(&mut self, other: Model) -> Result<()> {
+        for (name, operation) in other.operations {
+            ensure!(self.operations.insert(name.clone(), operation).is_none(), "operation {name} is in both models");
+        }
+        for (name, shape) in other.shapes {
+            ensure!(self.shapes.insert(name.clone(), shape).is_none(), "shape {name} is in both models");
+        }
+        Ok(())
     }
 
     pub(crate) fn shape(&self, name: &str) -> Result<&Shape> {

@@ -1,9 +1,11 @@
 //! The model and the settings resolved into what the emitted Rust needs: names, types, places on the wire, and which
 //! file a structure goes to. Nothing here depends on how a protocol spells things.
 
+mod pattern;
 mod route;
 #[cfg(test)]
 mod tests;
+mod types;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,170 +14,13 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::emit::protocol::Protocol;
 use crate::model::{Model, Reference, Shape};
 use crate::naming::{pascal, snake};
-use crate::settings::{Settings, StatusWhen};
+use crate::settings::Settings;
 
 pub(crate) use self::route::{Kind, Routing, Rule};
-
-/// A service, ready to be emitted.
-pub(crate) struct Plan {
-    pub(crate) protocol: Protocol,
-    /// The operations of the allow-list by name.
-    pub(crate) operations: Vec<Operation>,
-    /// Structures that are not an operation's own input or output, by Rust name.
-    pub(crate) structs: BTreeMap<String, Struct>,
-    pub(crate) enums: Vec<Enum>,
-    pub(crate) errors: BTreeMap<String, (u16, String)>,
-    pub(crate) routing: Routing,
-    /// Each operation of the whole model and whether it is in the allow-list.
-    pub(crate) coverage: BTreeMap<String, bool>,
-}
-
-pub(crate) struct Operation {
-    pub(crate) name: String,
-    pub(crate) snake: String,
-    pub(crate) input: Struct,
-    pub(crate) output: Struct,
-    pub(crate) status: u16,
-    pub(crate) status_when: Option<StatusWhen>,
-    pub(crate) body: Body,
-    /// The root element of the answer.
-    pub(crate) root: String,
-    /// The answer is the text of its only member.
-    pub(crate) unwrapped: bool,
-    pub(crate) payload_type: Option<String>,
-    /// Rust names of the structures and enumerations that only this operation uses: they stand in its file.
-    pub(crate) own: BTreeSet<String>,
-}
-
-/// What an operation's request carries.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Body {
-    None,
-    Document(usize),
-    Stream,
-}
+pub(crate) use self::types::{Body, Enum, Member, Operation, Place, Plan, Rules, Struct, TimeFormat, Type};
 
 /// Request documents of operations without a limit of their own.
 const DOCUMENT_BYTES: usize = 64 << 10;
-
-#[derive(Clone)]
-pub(crate) struct Struct {
-    pub(crate) name: String,
-    pub(crate) members: Vec<Member>,
-    /// Members of requests whose presence is refused; they have no field.
-    pub(crate) refused: Vec<Member>,
-    /// Index of the member that is the whole body.
-    pub(crate) payload: Option<usize>,
-    /// A namespace that its element declares, as prefix and URI.
-    pub(crate) namespace: Option<(String, String)>,
-    pub(crate) defaults: bool,
-    /// It is part of some request, or of some answer.
-    pub(crate) read: bool,
-    pub(crate) written: bool,
-}
-
-#[derive(Clone)]
-pub(crate) struct Member {
-    pub(crate) model_name: String,
-    pub(crate) field: String,
-    /// The header, query parameter or element.
-    pub(crate) wire: String,
-    pub(crate) place: Place,
-    pub(crate) required: bool,
-    pub(crate) ty: Type,
-    pub(crate) empty_is_absent: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
-    Path,
-    Query,
-    Header,
-    /// A map of headers with a common prefix.
-    HeaderMap,
-    /// An element or a field of the body.
-    Body,
-    Attribute,
-}
-
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) enum Type {
-    Text,
-    Integer,
-    Long,
-    Boolean,
-    Timestamp(TimeFormat),
-    Enum(String),
-    Struct(String),
-    List { item: Box<Type>, tag: String, flattened: bool, limit: Option<usize> },
-    Map,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum TimeFormat {
-    Iso8601,
-    HttpDate,
-}
-
-pub(crate) struct Enum {
-    pub(crate) name: String,
-    pub(crate) shape: String,
-    pub(crate) values: Vec<String>,
-    pub(crate) error: String,
-    pub(crate) ignore_case: bool,
-}
-
-impl Type {
-    /// The field's type without `Option`.
-    pub(crate) fn rust(&self) -> String {
-        match self {
-            Type::Text => "String".to_owned(),
-            Type::Integer => "i32".to_owned(),
-            Type::Long => "i64".to_owned(),
-            Type::Boolean => "bool".to_owned(),
-            Type::Timestamp(_) => "Timestamp".to_owned(),
-            Type::Enum(name) | Type::Struct(name) => name.clone(),
-            Type::List { item, .. } => format!("Vec<{}>", item.rust()),
-            Type::Map => "Vec<(String, String)>".to_owned(),
-        }
-    }
-
-    /// Enums and structures named inside.
-    fn named(&self) -> Option<&str> {
-        match self {
-            Type::Enum(name) | Type::Struct(name) => Some(name),
-            Type::List { item, .. } => item.named(),
-            _ => None,
-        }
-    }
-
-    pub(crate) fn structure(&self) -> Option<&str> {
-        match self {
-            Type::Struct(name) => Some(name),
-            Type::List { item, .. } => item.structure(),
-            _ => None,
-        }
-    }
-
-    pub(crate) fn is_collection(&self) -> bool {
-        matches!(self, Type::List { .. } | Type::Map)
-    }
-}
-
-impl Member {
-    /// The field's type.
-    pub(crate) fn rust(&self) -> String {
-        let ty = self.ty.rust();
-        if self.required || self.ty.is_collection() { ty } else { format!("Option<{ty}>") }
-    }
-}
-
-impl Struct {
-    /// Names of enums and structures in the fields.
-    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        self.members.iter().filter_map(|member| member.ty.named())
-    }
-}
 
 /// Which side of the wire a structure is seen from.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -189,8 +34,10 @@ struct Resolver<'a> {
     settings: &'a Settings,
     /// Enum shapes that some input of the allow-list reaches.
     closed: BTreeSet<String>,
+    protocol: Protocol,
     structs: BTreeMap<String, Struct>,
     enums: BTreeSet<String>,
+    rules: BTreeMap<String, Rules>,
     /// Shapes that are being resolved, against recursion.
     open: Vec<String>,
 }
@@ -205,8 +52,10 @@ impl Plan {
             model,
             settings,
             closed: BTreeSet::new(),
+            protocol,
             structs: BTreeMap::new(),
             enums: BTreeSet::new(),
+            rules: BTreeMap::new(),
             open: Vec::new(),
         };
         resolver.closed = resolver.closed_enums()?;
@@ -215,11 +64,12 @@ impl Plan {
             operations.push(resolver.operation(name).with_context(|| format!("operation {name}"))?);
         }
         let enums = resolver.emitted_enums()?;
-        let structs = resolver.structs;
+        let (structs, rules) = (resolver.structs, resolver.rules);
         assign_files(&mut operations, &structs);
         let coverage = model.operations.keys().map(|name| (name.clone(), settings.operations.contains(name))).collect();
-        let routing = Routing::resolve(model, settings)?;
-        Ok(Self { protocol, operations, structs, enums, errors: errors(model, settings)?, routing, coverage })
+        let routing = if protocol.routes_by_path() { Some(Routing::resolve(model, settings)?) } else { None };
+        let (errors, version) = (errors(model, settings, protocol)?, model.metadata.api_version.clone());
+        Ok(Self { protocol, operations, structs, enums, errors, routing, version, rules, coverage })
     }
 }
 
@@ -258,7 +108,10 @@ impl Resolver<'_> {
         let root = match (named, output.payload) {
             (Some(root), _) => root,
             (None, Some(index)) => output.members[index].wire.clone(),
-            (None, None) => format!("{name}Result"),
+            (None, None) => {
+                let wrapper = operation.output.as_ref().and_then(|output| output.result_wrapper.clone());
+                wrapper.unwrap_or_else(|| format!("{name}Result"))
+            }
         };
         Ok(Operation {
             name: name.to_owned(),
@@ -282,7 +135,8 @@ impl Resolver<'_> {
     }
 
     fn is_stream(&self, member: &Reference) -> bool {
-        member.streaming || self.model.shapes.get(&member.shape).is_some_and(|shape| shape.kind == "blob")
+        let blob = || self.model.shapes.get(&member.shape).is_some_and(|shape| shape.kind == "blob");
+        member.streaming || (self.protocol.streams_blobs() && blob())
     }
 
     /// An operation's input or output; empty where the model has none.
@@ -349,7 +203,10 @@ impl Resolver<'_> {
         };
         let wire = reference.location_name.clone().unwrap_or_else(|| name.to_owned());
         let wire = if place == Place::Header || place == Place::HeaderMap { wire.to_lowercase() } else { wire };
+        let rules = if side == Side::Request { self.rules_of(&reference.shape)? } else { None };
         Ok(Member {
+            rules,
+            omit_empty: self.settings.omit_empty.contains(name),
             model_name: name.to_owned(),
             field: snake(name),
             wire,
@@ -368,7 +225,10 @@ impl Resolver<'_> {
                 self.enums.insert(name.to_owned());
                 Type::Enum(pascal(name))
             }
+            "string" if self.protocol.hides_secrets() && shape.sensitive => Type::Secret,
             "string" | "character" => Type::Text,
+            "blob" if shape.sensitive => Type::SecretBlob,
+            "blob" => Type::Blob,
             "integer" => Type::Integer,
             "long" => Type::Long,
             "boolean" => Type::Boolean,
@@ -380,11 +240,37 @@ impl Resolver<'_> {
                 let tag = item.location_name.clone().unwrap_or_else(|| "member".to_owned());
                 let flattened = shape.flattened || reference.flattened;
                 let limit = self.settings.list_limits.get(name).copied();
-                Type::List { item: Box::new(self.ty(item, place, side)?), tag, flattened, limit }
+                let rules = if side == Side::Request { self.rules_of(&item.shape)? } else { None };
+                Type::List { item: Box::new(self.ty(item, place, side)?), tag, flattened, limit, rules }
             }
-            "map" => Type::Map,
+            "map" => {
+                let value = shape.value.as_ref().context("a map without a value")?;
+                Type::Map(Box::new(self.ty(value, place, side)?))
+            }
             other => bail!("shape {name} is a {other}, which the generator does not know"),
         })
+    }
+
+    /// The constant of a shape's bounds, where it has some that the parser checks.
+    fn rules_of(&mut self, name: &str) -> Result<Option<String>> {
+        let shape = self.model.shape(name)?;
+        if !self.protocol.checks_bounds() || self.closed.contains(name) {
+            return Ok(None);
+        }
+        let pattern = shape.pattern.as_ref().and_then(|pattern| match self.settings.patterns.get(pattern) {
+            Some(ours) => (!ours.is_empty()).then(|| (pattern.clone(), ours.clone())),
+            None => Some((pattern.clone(), pattern::translate(pattern))),
+        });
+        let rules = Rules { min: shape.min, max: shape.max, pattern };
+        if rules == (Rules { min: None, max: None, pattern: None }) {
+            return Ok(None);
+        }
+        let constant = snake(name).to_uppercase();
+        if let Some(known) = self.rules.get(&constant) {
+            ensure!(*known == rules, "two shapes share the name {constant} of their bounds");
+        }
+        self.rules.insert(constant.clone(), rules);
+        Ok(Some(constant))
     }
 
     /// Resolves a structure that is a member of another; a structure may serve requests and answers alike.
@@ -399,6 +285,10 @@ impl Resolver<'_> {
         }
         let mut resolved = self.structure(shape, name.clone(), side)?;
         if let Some(known) = self.structs.get(&name) {
+            if known.read {
+                // What a request must satisfy is known from that side alone.
+                resolved.members = known.members.clone();
+            }
             resolved.read |= known.read;
             resolved.written |= known.written;
         }
@@ -454,16 +344,22 @@ fn assign_files(operations: &mut [Operation], structs: &BTreeMap<String, Struct>
     }
 }
 
-/// The settings' error codes, checked against what the model says of their statuses.
-fn errors(model: &Model, settings: &Settings) -> Result<BTreeMap<String, (u16, String)>> {
+/// The settings' error codes, checked against what the model says of their statuses; where errors are named by code,
+/// those of the model too.
+fn errors(model: &Model, settings: &Settings, protocol: Protocol) -> Result<BTreeMap<String, (u16, String)>> {
+    let mut errors = settings.errors.clone();
     for (name, shape) in model.shapes.iter().filter(|(_, shape)| shape.exception) {
-        let status = shape.error.as_ref().and_then(|fault| fault.http_status_code);
-        if let (Some(status), Some((ours, _))) = (status, settings.errors.get(name)) {
-            ensure!(status == *ours, "error {name} has status {ours} in the settings and {status} in the model");
+        let Some(fault) = &shape.error else { continue };
+        let code = fault.code.as_ref().unwrap_or(name);
+        if let (Some(status), Some((ours, _))) = (fault.http_status_code, settings.errors.get(code)) {
+            ensure!(status == *ours, "error {code} has status {ours} in the settings and {status} in the model");
+        }
+        if protocol.lists_model_errors() {
+            errors.entry(code.clone()).or_insert((fault.http_status_code.unwrap_or(400), String::new()));
         }
     }
     for code in settings.enum_errors.values() {
         ensure!(settings.errors.contains_key(code), "enum_errors names {code}, which is not in errors");
     }
-    Ok(settings.errors.clone())
+    Ok(errors)
 }

@@ -28,6 +28,9 @@ pub(crate) struct Botocore {
 pub(crate) struct ServiceEntry {
     pub(crate) model: String,
     pub(crate) sha256: String,
+    /// Models of our own whose operations join this one.
+    #[serde(default)]
+    pub(crate) extensions: Vec<String>,
     pub(crate) settings: String,
     pub(crate) out: String,
     pub(crate) coverage: String,
@@ -73,6 +76,12 @@ pub(crate) struct Settings {
     pub(crate) list_limits: BTreeMap<String, usize>,
     #[serde(default)]
     pub(crate) payload_types: BTreeMap<String, String>,
+    /// Members of structures in answers that are left out when they are empty lists.
+    #[serde(default)]
+    pub(crate) omit_empty: BTreeSet<String>,
+    /// Expressions for patterns of the model that ours cannot read; empty where the handler checks.
+    #[serde(default)]
+    pub(crate) patterns: BTreeMap<String, String>,
     pub(crate) errors: BTreeMap<String, (u16, String)>,
 }
 

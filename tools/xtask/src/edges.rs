@@ -23,6 +23,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("objstore/maintain", &["ring/types", "ring/meta", "ring/node", "objstore/service"]),
     // It implements the gateway's credentials and answers what the gateway hands on.
     ("iam/service", &["ring/types", "ring/meta", "iam/policy", "iam/wire", "objstore/gateway"]),
+    ("iam/wire", &[]),
     (
         "tools/karri",
         &[

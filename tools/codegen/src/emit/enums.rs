@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::protocol::Protocol;
 use crate::naming::variant;
 use crate::plan::{Enum, Operation, Plan};
 
@@ -19,7 +20,12 @@ fn emit(plan: &Plan, wanted: impl Fn(&str) -> bool) -> String {
     let mut code = String::new();
     for item in plan.enums.iter().filter(|item| wanted(&item.name)) {
         definition(&mut code, item);
-        conversions(&mut code, item);
+        names(&mut code, item);
+        if plan.protocol == Protocol::Query {
+            plain_conversions(&mut code, item);
+        } else {
+            conversions(&mut code, item);
+        }
     }
     code
 }
@@ -36,8 +42,8 @@ fn definition(code: &mut String, item: &Enum) {
     code.push_str("}\n\n");
 }
 
-fn conversions(code: &mut String, item: &Enum) {
-    let Enum { name, values, error, ignore_case, .. } = item;
+fn names(code: &mut String, item: &Enum) {
+    let Enum { name, values, .. } = item;
     let all: Vec<String> = values.iter().map(|value| format!("Self::{}", variant(value))).collect();
     let _ =
         writeln!(code, "impl {name} {{\n/// Every value.\npub const ALL: &'static [Self] = &[{}];\n", all.join(", "));
@@ -46,6 +52,34 @@ fn conversions(code: &mut String, item: &Enum) {
         let _ = writeln!(code, "Self::{} => {value:?},", variant(value));
     }
     code.push_str("}\n}\n}\n\n");
+}
+
+/// Of the protocols whose refusals do not depend on the enumeration.
+fn plain_conversions(code: &mut String, item: &Enum) {
+    let Enum { name, .. } = item;
+    let _ = writeln!(
+        code,
+        "impl FromText for {name} {{\nfn from_text(text: &str) -> Option<Self> {{\n\
+         Self::ALL.iter().copied().find(|value| value.as_str() == text)\n}}\n\n\
+         fn expected() -> String {{\none_of(Self::ALL.iter().map(|value| value.as_str()))\n}}\n}}\n"
+    );
+    printing(code, name);
+    let _ = writeln!(
+        code,
+        "impl FromStr for {name} {{\ntype Err = UnknownValue;\n\n\
+         fn from_str(text: &str) -> Result<Self, UnknownValue> {{\nSelf::from_text(text).ok_or(UnknownValue)\n}}\n}}\n"
+    );
+}
+
+fn printing(code: &mut String, name: &str) {
+    let _ = writeln!(
+        code,
+        "impl ToText for {name} {{\nfn with_text<R>(&self, then: impl FnOnce(&str) -> R) -> R {{\nthen(self.as_str())\n}}\n}}\n"
+    );
+}
+
+fn conversions(code: &mut String, item: &Enum) {
+    let Enum { name, error, ignore_case, .. } = item;
     let _ = writeln!(code, "impl FromText for {name} {{\nfn from_text(text: &str) -> Option<Self> {{");
     if *ignore_case {
         code.push_str("Self::ALL.iter().copied().find(|value| value.as_str().eq_ignore_ascii_case(text))\n}\n");
@@ -57,10 +91,7 @@ fn conversions(code: &mut String, item: &Enum) {
             writeln!(code, "\nfn invalid(_: &str, _: &str) -> WireError {{\nWireError::new(ErrorCode::{error})\n}}");
     }
     code.push_str("}\n\n");
-    let _ = writeln!(
-        code,
-        "impl ToText for {name} {{\nfn with_text<R>(&self, then: impl FnOnce(&str) -> R) -> R {{\nthen(self.as_str())\n}}\n}}\n"
-    );
+    printing(code, name);
     let _ = writeln!(
         code,
         "impl FromStr for {name} {{\ntype Err = WireError;\n\n\

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::protocol::Protocol;
 use crate::plan::Plan;
 
 pub(crate) fn emit(plan: &Plan) -> String {
@@ -27,5 +28,12 @@ pub(crate) fn emit(plan: &Plan) -> String {
         /// The message where there is nothing more to say.\npub fn message(self) -> &'static str {\nTABLE[self as usize].message\n}\n\n\
         /// The code of a name.\npub fn from_name(name: &str) -> Option<Self> {\n\
         TABLE.iter().find(|row| row.name == name).map(|row| row.code)\n}\n}\n";
+    if plan.protocol == Protocol::Query {
+        code += "\nimpl ErrorCode {\n/// The refusal with a message of its own.\n\
+            pub fn with(self, message: impl Into<String>) -> WireError {\n\
+            WireError::new(self.as_str(), self.status(), message)\n}\n}\n\n\
+            impl From<ErrorCode> for WireError {\nfn from(code: ErrorCode) -> Self {\ncode.with(code.message())\n}\n}\n";
+        code = code.replacen("//! Error codes.\n\n", "//! Error codes.\n\nuse crate::error::WireError;\n\n", 1);
+    }
     code
 }

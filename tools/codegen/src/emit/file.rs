@@ -6,24 +6,37 @@ use std::fmt::Write;
 use crate::naming::snake;
 use crate::plan::Plan;
 
-/// Names of the wire crate's hand-written part that emitted code may use.
-const RUNTIME: &[(&str, &str)] = &[
-    ("Answer", "crate::response"),
+/// Names of the wire crates' hand-written parts that emitted code may use.
+const COMMON: &[(&str, &str)] = &[
     ("Fields", "crate::request"),
     ("FromStr", "std::str"),
     ("FromText", "crate::text"),
-    ("TimeFormat", "crate::time"),
     ("Timestamp", "crate::time"),
     ("ToText", "crate::text"),
     ("WireError", "crate::error"),
+    ("XmlWriter", "crate::xml_write"),
+    ("ErrorCode", "super::errors"),
+    ("XMLNS", "super"),
+];
+
+/// Those of the protocols of path, query and headers.
+const REST: &[(&str, &str)] = &[
+    ("Answer", "crate::response"),
+    ("TimeFormat", "crate::time"),
     ("WireRequest", "crate::request"),
     ("WireResponse", "crate::response"),
     ("XmlReader", "crate::xml_read"),
-    ("XmlWriter", "crate::xml_write"),
     ("document", "crate::xml_read"),
     ("optional_document", "crate::xml_read"),
-    ("ErrorCode", "super::errors"),
-    ("XMLNS", "super"),
+];
+
+/// Those of the protocols of form parameters.
+const FORMS: &[(&str, &str)] = &[
+    ("Form", "crate::form"),
+    ("Sensitive", "crate::sensitive"),
+    ("UnknownValue", "crate::text"),
+    ("one_of", "crate::text"),
+    ("rules", "super"),
 ];
 
 /// Where each name that needs an import comes from.
@@ -33,8 +46,10 @@ pub(crate) struct Imports {
 
 impl Imports {
     pub(crate) fn new(plan: &Plan) -> Self {
+        let own = if plan.routing.is_some() { REST } else { FORMS };
+        let runtime = COMMON.iter().chain(own);
         let mut origins: BTreeMap<String, String> =
-            RUNTIME.iter().map(|(name, origin)| ((*name).to_owned(), (*origin).to_owned())).collect();
+            runtime.map(|(name, origin)| ((*name).to_owned(), (*origin).to_owned())).collect();
         for item in plan.enums.iter().filter(|item| !super::is_owned(plan, &item.name)) {
             origins.insert(item.name.clone(), "super::enums".to_owned());
         }

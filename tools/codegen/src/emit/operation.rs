@@ -6,10 +6,13 @@ use crate::naming::pascal;
 use crate::plan::{Body, Plan};
 
 pub(crate) fn emit(plan: &Plan) -> String {
-    let mut code = "//! The operations that are served.\n\nuse crate::router::BodyKind;\n\n\
-        /// An operation of the allow-list.\n\
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]\npub enum Operation {\n"
-        .to_owned();
+    let by_path = plan.routing.is_some();
+    let imports = if by_path { "use crate::router::BodyKind;\n\n" } else { "" };
+    let mut code = format!(
+        "//! The operations that are served.\n\n{imports}\
+         /// An operation of the allow-list.\n\
+         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]\npub enum Operation {{\n"
+    );
     for operation in &plan.operations {
         let _ = writeln!(code, "/// `{}`\n{},", operation.name, pascal(&operation.name));
     }
@@ -21,7 +24,17 @@ pub(crate) fn emit(plan: &Plan) -> String {
     for operation in &plan.operations {
         let _ = writeln!(code, "Self::{} => {:?},", pascal(&operation.name), operation.name);
     }
-    code += "}\n}\n\n/// What the request carries.\npub fn body(self) -> BodyKind {\nmatch self {\n";
+    code += "}\n}\n";
+    if by_path {
+        body_kinds(&mut code, plan);
+    } else {
+        actions(&mut code, plan);
+    }
+    code + "}\n"
+}
+
+fn body_kinds(code: &mut String, plan: &Plan) {
+    code.push_str("\n/// What the request carries.\npub fn body(self) -> BodyKind {\nmatch self {\n");
     for operation in &plan.operations {
         let name = pascal(&operation.name);
         let _ = match operation.body {
@@ -30,6 +43,13 @@ pub(crate) fn emit(plan: &Plan) -> String {
             Body::Stream => writeln!(code, "Self::{name} => BodyKind::Stream,"),
         };
     }
-    code += "_ => BodyKind::None,\n}\n}\n}\n";
-    code
+    code.push_str("_ => BodyKind::None,\n}\n}\n");
+}
+
+fn actions(code: &mut String, plan: &Plan) {
+    code.push_str("\n/// The operation of an `Action`.\npub fn from_action(action: &str) -> Option<Self> {\nSome(match action {\n");
+    for operation in &plan.operations {
+        let _ = writeln!(code, "{:?} => Self::{},", operation.name, pascal(&operation.name));
+    }
+    code.push_str("_ => return None,\n})\n}\n");
 }

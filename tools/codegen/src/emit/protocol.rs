@@ -3,6 +3,7 @@
 
 use anyhow::{Result, bail};
 
+use super::query::Query;
 use super::rest_xml::RestXml;
 use crate::plan::{Operation, Struct};
 
@@ -31,11 +32,37 @@ impl Protocol {
         })
     }
 
+    /// Operations are told apart by method and path, and not by the parameter `Action`.
+    pub(crate) fn routes_by_path(self) -> bool {
+        matches!(self, Protocol::RestXml | Protocol::RestJson)
+    }
+
+    /// A blob is a body that streams past the parser.
+    pub(crate) fn streams_blobs(self) -> bool {
+        matches!(self, Protocol::RestXml)
+    }
+
+    /// Sensitive texts have a type that does not print them.
+    pub(crate) fn hides_secrets(self) -> bool {
+        matches!(self, Protocol::Query | Protocol::Ec2)
+    }
+
+    /// The parser checks the model's bounds and patterns.
+    pub(crate) fn checks_bounds(self) -> bool {
+        matches!(self, Protocol::Query)
+    }
+
+    /// The model's exceptions are error codes, with their statuses.
+    pub(crate) fn lists_model_errors(self) -> bool {
+        matches!(self, Protocol::Query)
+    }
+
     /// What prints this protocol's parsers and writers.
     pub(crate) fn codec(self) -> Result<Box<dyn Codec>> {
         match self {
             Protocol::RestXml => Ok(Box::new(RestXml)),
-            Protocol::Query | Protocol::Ec2 | Protocol::RestJson => bail!("no codec for {self:?} yet"),
+            Protocol::Query => Ok(Box::new(Query)),
+            Protocol::Ec2 | Protocol::RestJson => bail!("no codec for {self:?} yet"),
         }
     }
 }

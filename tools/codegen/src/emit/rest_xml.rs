@@ -112,7 +112,7 @@ fn field_parser(member: &Member) -> Result<String> {
         }
         (Place::Header, Type::List { .. }) => format!("fields.{must}header_list({wire:?})"),
         (Place::Header, _) => format!("fields.{must}header({wire:?})"),
-        (Place::HeaderMap, Type::Map) => format!("fields.header_map({wire:?})"),
+        (Place::HeaderMap, Type::Map(_)) => format!("fields.header_map({wire:?})"),
         (place, _) => bail!("no parser for {} at {place:?}", member.model_name),
     })
 }
@@ -140,7 +140,7 @@ fn writer_body(code: &mut String, operation: &Operation) -> Result<()> {
                 let value = if member.required { format!("Some(&{field})") } else { format!("{field}.as_ref()") };
                 let _ = writeln!(code, "answer.header({wire:?}, {value});");
             }
-            (Place::HeaderMap, Type::Map) => {
+            (Place::HeaderMap, Type::Map(_)) => {
                 let _ = writeln!(code, "answer.header_map({wire:?}, &{field});");
             }
             (place, _) => bail!("no writer for {} at {place:?}", member.model_name),
@@ -207,7 +207,7 @@ fn member_writer(code: &mut String, member: &Member, owner: &str) -> Result<()> 
             let _ = writeln!(code, "for item in &{field} {{ {statement} }}");
             if *flattened { Ok(()) } else { writeln!(code, "xml.close({tag:?});") }
         }
-        (Type::Map, _) => bail!("no writer for the map {}", member.model_name),
+        (Type::Map(_), _) => bail!("no writer for the map {}", member.model_name),
         (_, true) => writeln!(code, "xml.element({tag:?}, &{field});"),
         (_, false) => writeln!(code, "xml.optional({tag:?}, {field}.as_ref());"),
     };
@@ -288,7 +288,7 @@ fn element_reader(member: &Member) -> Result<String> {
     Ok(match &member.ty {
         Type::Timestamp(format) => format!("xml.time(&mut {field}, {})", time_format(*format)),
         Type::Struct(name) => format!("xml.structure(&mut {field}, read_{})", snake(name)),
-        Type::List { item, tag, flattened, limit } => {
+        Type::List { item, tag, flattened, limit, .. } => {
             let limit = limit.unwrap_or(LIST_ITEMS);
             match (item.as_ref(), flattened) {
                 (Type::Struct(name), true) => format!("xml.item(&mut {field}, {limit}, read_{})", snake(name)),
@@ -300,7 +300,7 @@ fn element_reader(member: &Member) -> Result<String> {
                 _ => bail!("no reader for the items of {}", member.model_name),
             }
         }
-        Type::Map => bail!("no reader for the map {}", member.model_name),
+        Type::Map(_) => bail!("no reader for the map {}", member.model_name),
         _ => format!("xml.scalar(&mut {field})"),
     })
 }
