@@ -11,6 +11,7 @@
 
 mod body;
 mod client;
+mod growth;
 mod instructions;
 mod load;
 mod options;
@@ -25,6 +26,7 @@ mod work;
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
+use crate::growth::GrowthOptions;
 use crate::instructions::InstructionOptions;
 use crate::options::Options;
 use crate::peers::PeerOptions;
@@ -65,6 +67,8 @@ enum Command {
     },
     /// Run the same works against Karri and its peers, in turns, and write a table of ratios
     Peers(PeerOptions),
+    /// Load a bucket with very many objects and tell how the costs grow
+    Growth(GrowthOptions),
     /// Count the instructions of a 4 KiB PUT and GET and compare with the recorded ones
     Instructions(InstructionOptions),
 }
@@ -82,6 +86,7 @@ fn main() -> Result<()> {
         Command::Versioned(options) => (only(Kind::Versioned), options),
         Command::Mixed { weights, options } => (weights, options),
         Command::Peers(options) => return peers::run(&options),
+        Command::Growth(options) => return growth::run(&options),
         Command::Instructions(options) => return instructions::run(&options),
     };
     let report = load::run(mix, options.clone())?;
