@@ -7,8 +7,8 @@ use bytes::Bytes;
 use futures::TryStreamExt;
 use karri_objstore_maintain::{MaintainConfig, Maintenance, OrphanVerdicts};
 use karri_objstore_service::{
-    CompleteRequest, CompletedPart, CopyRequest, CreateBucketRequest, CreateUploadRequest, DeleteRequest, GetRequest,
-    ListRequest, MetadataDirective, ObjectService, Owner, PartCopyRequest, PartRequest, PutRequest, ServiceConfig,
+    CompleteRequest, CompletedPart, CopyRequest, CreateBucketRequest, CreateUploadRequest, DeleteItem, DeleteRequest,
+    GetRequest, ListRequest, ObjectService, Owner, PartCopyRequest, PartRequest, PutRequest, ServiceConfig,
     ServiceError, UploadRef,
 };
 use karri_ring_disk::DiskPath;
@@ -88,7 +88,7 @@ impl Node {
     async fn first() -> Self {
         let node = Self::start(tempfile::tempdir().expect("a folder"), true).await;
         let owner = Owner { account_id: "me".into(), user_id: "me".into(), display_name: "me".into() };
-        let bucket = CreateBucketRequest { name: BUCKET.into(), owner, region: "r".into() };
+        let bucket = CreateBucketRequest { name: BUCKET.into(), owner, region: "r".into(), object_lock: false };
         node.service.create_bucket(bucket).await.expect("created");
         node
     }
@@ -134,21 +134,16 @@ impl Node {
         let request = CopyRequest {
             source_bucket: BUCKET.into(),
             source_key: from.into(),
-            source_version: None,
-            source_conditions: Default::default(),
             bucket: BUCKET.into(),
             key: to.into(),
-            conditions: Default::default(),
-            metadata: MetadataDirective::Copy,
-            tags: None,
-            storage_class: None,
-            checksum_algorithm: None,
+            ..Default::default()
         };
         self.service.copy_object(request).await.expect("copied");
     }
 
     async fn delete(&self, key: &str) {
-        let request = DeleteRequest { bucket: BUCKET.into(), key: key.into(), ..Default::default() };
+        let request =
+            DeleteRequest { bucket: BUCKET.into(), item: DeleteItem { key: key.into(), ..Default::default() } };
         self.service.delete_object(request).await.expect("deleted");
     }
 

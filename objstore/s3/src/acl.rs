@@ -3,17 +3,17 @@
 
 use http::StatusCode;
 use karri_objstore_gateway::{ApiRequest, ApiResponse};
-use karri_objstore_service::{GetRequest, Owner};
+use karri_objstore_service::Owner;
 use karri_objstore_wire::{Operation, parse_put_bucket_acl, parse_put_object_acl, types};
 
 use crate::S3;
 use crate::body::{document, verify_claims};
-use crate::dispatch::{bucket_of, parameter, wire_request};
+use crate::dispatch::{bucket_of, wire_request};
 use crate::error::{S3Result, error};
 use crate::fault::{Subject, from_service, from_wire};
-use crate::get::check_version;
 use crate::headers::{acl_not_supported, refuse_acl};
 use crate::response::empty;
+use crate::version::named_object;
 
 /// PutBucketAcl and PutObjectAcl.
 pub(crate) async fn put_acl(s3: &S3, operation: Operation, request: &mut ApiRequest) -> S3Result<ApiResponse> {
@@ -41,10 +41,8 @@ pub(crate) async fn put_acl(s3: &S3, operation: Operation, request: &mut ApiRequ
 
 async fn check_object(s3: &S3, request: &ApiRequest, bucket: &str) -> S3Result<()> {
     let key = request.key.as_deref().unwrap_or_default();
-    check_version(parameter(request, "versionId"), key)?;
-    let head = GetRequest { bucket: bucket.to_owned(), key: key.to_owned(), ..GetRequest::default() };
-    let head = s3.service.head_object(head).await;
-    head.map(|_| ()).map_err(|failure| from_service(failure, Subject::object(bucket, key)))
+    let info = s3.service.object_info(&named_object(request)?).await;
+    info.map(|_| ()).map_err(|failure| from_service(failure, Subject::object(bucket, key)))
 }
 
 fn says_what_holds(policy: &types::AccessControlPolicy, owner: &Owner) -> bool {

@@ -7,12 +7,12 @@ use karri_objstore_wire::{types, write_get_object_attributes};
 use crate::S3;
 use crate::conditions::read_conditions;
 use crate::convert::{fill_checksum, integer, long, timestamp, wire_storage_class, wire_type};
-use crate::dispatch::{object_of, parameter};
+use crate::dispatch::object_of;
 use crate::error::{S3Result, invalid_argument, invalid_request};
 use crate::fault::{Subject, from_service};
-use crate::get::check_version;
 use crate::headers::{refuse_customer_key_on_read, text};
 use crate::response::wire;
+use crate::version::{named_version, with_version};
 
 const ATTRIBUTES: &str = "x-amz-object-attributes";
 const MAX_PARTS: &str = "x-amz-max-parts";
@@ -62,8 +62,7 @@ impl Asked {
 /// GetObjectAttributes.
 pub(crate) async fn get_object_attributes(s3: &S3, request: &ApiRequest) -> S3Result<ApiResponse> {
     let (bucket, key) = object_of(request)?;
-    let version = parameter(request, "versionId");
-    check_version(version, key)?;
+    let version = named_version(request)?;
     refuse_customer_key_on_read(&request.headers, "x-amz-server-side-encryption-customer-")?;
     let asked = Asked::read(request)?;
     let limit = header_number(request, MAX_PARTS)?.unwrap_or(PARTS_PER_PAGE_MAX).min(PARTS_PER_PAGE_MAX);
@@ -72,11 +71,12 @@ pub(crate) async fn get_object_attributes(s3: &S3, request: &ApiRequest) -> S3Re
     let get = GetRequest {
         bucket: bucket.to_owned(),
         key: key.to_owned(),
+        version,
         conditions: read_conditions(&request.headers)?,
         ..GetRequest::default()
     };
     let found = s3.service.object_attributes(get, after, limit).await;
-    let found = found.map_err(|failure| from_service(failure, Subject::object(bucket, key)))?;
+    let found = found.map_err(|failure| with_version(from_service(failure, Subject::object(bucket, key)), request))?;
     let info = &found.info;
     let mut checksum = None;
     if asked.checksum && info.checksum.is_some() {
@@ -86,7 +86,7 @@ pub(crate) async fn get_object_attributes(s3: &S3, request: &ApiRequest) -> S3Re
     }
     Ok(wire(write_get_object_attributes(&types::GetObjectAttributesOutput {
         last_modified: Some(timestamp(info.last_modified)),
-        version_id: version.map(str::to_owned),
+        version_id: info.version.or(version).map(|version| version.to_string()),
         // Without quotes, alone of all operations.
         etag: asked.etag.then(|| info.etag.clone()),
         checksum,

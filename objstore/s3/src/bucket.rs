@@ -34,7 +34,12 @@ pub(crate) async fn create_bucket(s3: &S3, request: &mut ApiRequest) -> S3Result
     check_configuration(&input, &s3.region)?;
     let bucket = bucket_of(request)?;
     let owner = principal(request)?;
-    let asked = CreateBucketRequest { name: bucket.to_owned(), owner: owner_of(owner), region: s3.region.clone() };
+    let asked = CreateBucketRequest {
+        name: bucket.to_owned(),
+        owner: owner_of(owner),
+        region: s3.region.clone(),
+        object_lock: asks_for_lock(request)?,
+    };
     match s3.service.create_bucket(asked).await {
         Ok(_) => {}
         // As AWS does it in its first region, where scripts count on it.
@@ -46,12 +51,13 @@ pub(crate) async fn create_bucket(s3: &S3, request: &mut ApiRequest) -> S3Result
     Ok(response)
 }
 
+fn asks_for_lock(request: &ApiRequest) -> S3Result<bool> {
+    let asked = text(&request.headers, "x-amz-bucket-object-lock-enabled")?;
+    Ok(asked.is_some_and(|value| value.eq_ignore_ascii_case("true")))
+}
+
 fn refuse_bucket_features(request: &ApiRequest) -> S3Result<()> {
-    const LOCK: &str = "x-amz-bucket-object-lock-enabled";
     const OWNERSHIP: &str = "x-amz-object-ownership";
-    if text(&request.headers, LOCK)?.is_some_and(|value| value.eq_ignore_ascii_case("true")) {
-        return Err(header_not_implemented(LOCK));
-    }
     match text(&request.headers, OWNERSHIP)? {
         None | Some("BucketOwnerEnforced") => Ok(()),
         Some("BucketOwnerPreferred" | "ObjectWriter") => Err(header_not_implemented(OWNERSHIP)),

@@ -2,7 +2,9 @@
 
 use http::header::HeaderMap;
 use karri_objstore_gateway::{ApiError, ApiRequest, ApiResponse};
-use karri_objstore_service::{ChecksumAlgorithm, CopyRequest, MetadataDirective, PartCopyRequest, ServiceError};
+use karri_objstore_service::{
+    ChecksumAlgorithm, CopyRequest, MetadataDirective, PartCopyRequest, ServiceError, VersionRef,
+};
 use karri_objstore_wire::{types, write_copy_object, write_upload_part_copy};
 
 use crate::S3;
@@ -13,12 +15,13 @@ use crate::copy_source::{CopySource, parse_copy_source};
 use crate::dispatch::object_of;
 use crate::error::{S3Result, error, error_with, header_not_implemented, invalid_argument, invalid_request};
 use crate::fault::{Subject, from_service};
-use crate::get::check_version;
 use crate::headers::{self, text};
+use crate::lock::asked_lock;
 use crate::names::{check_bucket_name, check_key};
 use crate::put::{content_headers, part_address};
 use crate::range::parse_copy_range;
 use crate::response::{quoted, wire};
+use crate::version::parse_version;
 
 const SOURCE: &str = "x-amz-copy-source";
 const RANGE: &str = "x-amz-copy-source-range";
@@ -28,13 +31,13 @@ const CUSTOMER_KEY_PREFIX: &str = "x-amz-copy-source-server-side-encryption-cust
 pub(crate) async fn copy_object(s3: &S3, request: &ApiRequest) -> S3Result<ApiResponse> {
     let (bucket, key) = object_of(request)?;
     headers::refuse_unsupported_write(&request.headers)?;
-    let source = admitted_source(s3, request).await?;
+    let (source, source_version) = admitted_source(s3, request).await?;
     let replaces_metadata = directive(&request.headers, "x-amz-metadata-directive", "Unknown metadata directive.")?;
     let replaces_tags = directive(&request.headers, "x-amz-tagging-directive", "Unknown tagging directive.")?;
     let storage_class = headers::storage_class(&request.headers)?;
     let website_redirect = headers::website_redirect(&request.headers)?;
     let changes = replaces_metadata || storage_class.is_some() || website_redirect.is_some();
-    if source.bucket == bucket && source.key == key && !changes {
+    if source.bucket == bucket && source.key == key && source_version.is_none() && !changes {
         return Err(invalid_request(
             "This copy request is illegal because it is trying to copy an object to itself without changing the \
              object's metadata, storage class, website redirect location or encryption attributes.",
@@ -50,10 +53,13 @@ pub(crate) async fn copy_object(s3: &S3, request: &ApiRequest) -> S3Result<ApiRe
     let asked = CopyRequest {
         source_conditions: copy_conditions(&request.headers)?,
         metadata,
-        source_version: None,
+        source_version,
         tags: if replaces_tags { Some(headers::tags(&request.headers)?) } else { None },
         storage_class: storage_class.map(str::to_owned),
         checksum_algorithm: asked_algorithm(&request.headers)?,
+        lock: asked_lock(&request.headers)?,
+        owner: None,
+        acl: None,
         conditions: write_conditions(&request.headers)?,
         source_bucket: source.bucket.clone(),
         source_key: source.key.clone(),
@@ -72,7 +78,8 @@ pub(crate) async fn copy_object(s3: &S3, request: &ApiRequest) -> S3Result<ApiRe
     fill_checksum!(result, &object.checksum, |sum| object_text(sum, object.checksum_type, &object.etag));
     Ok(wire(write_copy_object(&types::CopyObjectOutput {
         copy_object_result: Some(result),
-        copy_source_version_id: source.version,
+        copy_source_version_id: outcome.source_version.map(|version| version.to_string()),
+        version_id: object.version.map(|version| version.to_string()),
         ..Default::default()
     })))
 }
@@ -82,7 +89,7 @@ pub(crate) async fn upload_part_copy(s3: &S3, request: &ApiRequest) -> S3Result<
     let (bucket, key) = object_of(request)?;
     let (upload_id, part_number) = part_address(request)?;
     headers::refuse_encryption(&request.headers)?;
-    let source = admitted_source(s3, request).await?;
+    let (source, source_version) = admitted_source(s3, request).await?;
     let range = match text(&request.headers, RANGE)? {
         None => None,
         Some(header) => Some(parse_copy_range(header).ok_or_else(|| malformed_range(header))?),
@@ -91,7 +98,7 @@ pub(crate) async fn upload_part_copy(s3: &S3, request: &ApiRequest) -> S3Result<
         source_conditions: copy_conditions(&request.headers)?,
         range,
         part_number,
-        source_version: None,
+        source_version,
         source_bucket: source.bucket.clone(),
         source_key: source.key.clone(),
         upload_id: upload_id.clone(),
@@ -110,13 +117,13 @@ pub(crate) async fn upload_part_copy(s3: &S3, request: &ApiRequest) -> S3Result<
     fill_checksum!(result, &part.checksum);
     Ok(wire(write_upload_part_copy(&types::UploadPartCopyOutput {
         copy_part_result: Some(result),
-        copy_source_version_id: source.version,
+        copy_source_version_id: outcome.source_version.map(|version| version.to_string()),
         ..Default::default()
     })))
 }
 
 /// The source, which the caller may read.
-async fn admitted_source(s3: &S3, request: &ApiRequest) -> S3Result<CopySource> {
+async fn admitted_source(s3: &S3, request: &ApiRequest) -> S3Result<(CopySource, Option<VersionRef>)> {
     let header = request.headers.get(SOURCE).map(|value| value.as_bytes()).unwrap_or_default();
     let source = parse_copy_source(header)?;
     check_bucket_name(&source.bucket)?;
@@ -124,8 +131,8 @@ async fn admitted_source(s3: &S3, request: &ApiRequest) -> S3Result<CopySource> 
     s3.authorize(&request.caller, "s3:GetObject", Some(&source.bucket), Some(&source.key)).await?;
     s3.check_owner(request, "x-amz-source-expected-bucket-owner", &source.bucket).await?;
     headers::refuse_customer_key_on_read(&request.headers, CUSTOMER_KEY_PREFIX)?;
-    check_version(source.version.as_deref(), &source.key)?;
-    Ok(source)
+    let version = source.version.as_deref().map(parse_version).transpose()?;
+    Ok((source, version))
 }
 
 /// Whether a directive says REPLACE.
@@ -157,7 +164,16 @@ fn malformed_range(header: &str) -> ApiError {
 /// What is wrong with the source is told of the source.
 fn copy_failure(failure: ServiceError, source: &CopySource, subject: Subject<'_>) -> ApiError {
     match failure {
-        ServiceError::NoSuchKey => from_service(failure, Subject::object(&source.bucket, &source.key)),
+        ServiceError::NoSuchKey | ServiceError::NoSuchVersion => {
+            from_service(failure, Subject::object(&source.bucket, &source.key))
+        }
+        // AWS: a copy of a delete marker is a bad request when the marker was named, else nothing is there.
+        ServiceError::DeleteMarker { named: true, .. } => {
+            invalid_request("The source of a copy request may not specifically refer to a delete marker by version id.")
+        }
+        ServiceError::DeleteMarker { .. } => {
+            from_service(ServiceError::NoSuchKey, Subject::object(&source.bucket, &source.key))
+        }
         ServiceError::NotModified { .. } => {
             let condition = [("Condition", "x-amz-copy-source-If-None-Match".to_owned())];
             let message = "At least one of the pre-conditions you specified did not hold";

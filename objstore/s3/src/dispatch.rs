@@ -15,7 +15,9 @@ use crate::authorize::{Access, Authorizer, Decision, action};
 use crate::error::{S3Result, access_denied, error, internal, invalid_argument};
 use crate::fault::{Subject, from_service, from_wire};
 use crate::headers::text;
-use crate::{acl, attributes, bucket, copy, delete, get, list, multipart, multipart_list, names, put, subresource};
+use crate::{
+    acl, attributes, bucket, copy, delete, get, list, list_versions, multipart, multipart_list, names, put, subresource,
+};
 
 /// Settings of the S3 front.
 #[derive(Clone, Debug)]
@@ -125,7 +127,7 @@ impl S3 {
             Operation::GetObjectAttributes => attributes::get_object_attributes(self, request).await,
             Operation::ListObjects => list::list_objects(self, request).await,
             Operation::ListObjectsV2 => list::list_objects_v2(self, request).await,
-            Operation::ListObjectVersions => list::list_object_versions(self, request).await,
+            Operation::ListObjectVersions => list_versions::list_object_versions(self, request).await,
             Operation::CreateMultipartUpload => multipart::create_multipart_upload(self, request).await,
             Operation::UploadPart => put::upload_part(self, request).await,
             Operation::UploadPartCopy => copy::upload_part_copy(self, request).await,

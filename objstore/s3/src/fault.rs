@@ -1,13 +1,16 @@
 //! The table from [`ServiceError`] to the errors of AWS, in its words.
 
-use http::header::RETRY_AFTER;
+use http::header::{ALLOW, LAST_MODIFIED, RETRY_AFTER};
 use karri_objstore_gateway::ApiError;
-use karri_objstore_service::{PART_SIZE_BYTES_MIN, ServiceError, UPLOAD_SIZE_BYTES_MAX};
+use karri_objstore_service::{PART_SIZE_BYTES_MIN, ServiceError, UPLOAD_SIZE_BYTES_MAX, VersionRef};
 use karri_objstore_wire::WireError;
+use karri_ring_types::Timestamp;
 
 use crate::checksum::{checksum_mismatch, digest_mismatch};
+use crate::encoding::http_date;
 use crate::error::{error, error_with, internal, invalid_request};
 use crate::response::set;
+use crate::version::{DELETE_MARKER, tell_version};
 
 /// Seconds after which a client that knows nothing better should try again.
 const RETRY_AFTER_SECONDS: &str = "1";
@@ -57,6 +60,16 @@ pub(crate) fn from_service(failure: ServiceError, subject: Subject<'_>) -> ApiEr
             let extra = [("Key", subject.key.to_owned())];
             error_with("NoSuchVersion", 404, "The specified version does not exist.", extra)
         }
+        ServiceError::DeleteMarker { version, last_modified, named } => {
+            delete_marker(version, last_modified, named, subject)
+        }
+        ServiceError::Locked => error("AccessDenied", 403, "Access Denied because object protected by object lock."),
+        ServiceError::NoObjectLock => invalid_request("Bucket is missing Object Lock Configuration"),
+        ServiceError::RetentionPassed => error("InvalidArgument", 400, "The retain until date must be in the future!"),
+        ServiceError::LockNeedsVersioning => {
+            let message = "Versioning must be 'Enabled' on the bucket to apply a Object Lock configuration";
+            error("InvalidBucketState", 409, message)
+        }
         ServiceError::NoSuchUpload
         | ServiceError::InvalidPart { .. }
         | ServiceError::InvalidPartOrder
@@ -76,6 +89,23 @@ pub(crate) fn from_service(failure: ServiceError, subject: Subject<'_>) -> ApiEr
         ServiceError::NotModified { .. } => error("NotModified", 304, "Not Modified"),
         other => content_fault(other),
     }
+}
+
+/// What there is of an object behind a delete marker: nothing, unless the marker itself was asked for.
+fn delete_marker(version: Option<VersionRef>, last_modified: Timestamp, named: bool, subject: Subject<'_>) -> ApiError {
+    let mut told = match named {
+        true => {
+            let message = "The specified method is not allowed against this resource.";
+            let mut told = error_with("MethodNotAllowed", 405, message, [("ResourceType", "DeleteMarker".to_owned())]);
+            set(&mut told.headers, ALLOW, "DELETE");
+            set(&mut told.headers, LAST_MODIFIED, &http_date(last_modified));
+            told
+        }
+        false => from_service(ServiceError::NoSuchKey, subject),
+    };
+    set(&mut told.headers, DELETE_MARKER, "true");
+    tell_version(&mut told.headers, version);
+    told
 }
 
 fn bucket_fault(failure: &ServiceError, subject: Subject<'_>) -> ApiError {

@@ -8,7 +8,7 @@ use http::header::{
 use http::{HeaderValue, StatusCode};
 use karri_objstore_gateway::{ApiError, ApiRequest, ApiResponse, Caller, ResponseBody};
 use karri_objstore_service::{
-    GetRequest, ObjectInfo, PART_NUMBER_MAX, RangeSpec, STORAGE_CLASS_DEFAULT, Served, ServiceError,
+    GetRequest, ObjectInfo, PART_NUMBER_MAX, RangeSpec, STORAGE_CLASS_DEFAULT, Served, ServiceError, VersionRef,
 };
 
 use crate::S3;
@@ -16,14 +16,15 @@ use crate::checksum::{object_text, type_name};
 use crate::conditions::read_conditions;
 use crate::dispatch::{object_of, parameter};
 use crate::encoding::http_date;
-use crate::error::{S3Result, error_with, invalid_argument, invalid_request, invalid_version_id};
+use crate::error::{S3Result, error_with, invalid_argument, invalid_request};
 use crate::fault::{Subject, from_service};
 use crate::headers::{USER_METADATA_PREFIX, refuse_customer_key_on_read, text};
+use crate::lock::describe_lock;
 use crate::put::{CHECKSUM_TYPE, set_checksum};
 use crate::range::{ByteRange, parse_range};
 use crate::response::{empty, quoted, set, set_some};
+use crate::version::{named_version, tell_version, with_version};
 
-const VERSION_ID: HeaderName = HeaderName::from_static("x-amz-version-id");
 const PARTS_COUNT: HeaderName = HeaderName::from_static("x-amz-mp-parts-count");
 const STORAGE_CLASS: HeaderName = HeaderName::from_static("x-amz-storage-class");
 const TAGGING_COUNT: HeaderName = HeaderName::from_static("x-amz-tagging-count");
@@ -31,7 +32,6 @@ const REDIRECT: HeaderName = HeaderName::from_static("x-amz-website-redirect-loc
 const CUSTOMER_KEY_PREFIX: &str = "x-amz-server-side-encryption-customer-";
 const DEFAULT_CONTENT_TYPE: HeaderValue = HeaderValue::from_static("binary/octet-stream");
 const BYTES: HeaderValue = HeaderValue::from_static("bytes");
-const NULL_VERSION: HeaderValue = HeaderValue::from_static("null");
 
 /// Query parameters that replace a header of the response.
 const OVERRIDES: [(&str, HeaderName); 6] = [
@@ -73,7 +73,7 @@ pub(crate) async fn head_object(s3: &S3, request: &mut ApiRequest) -> S3Result<A
 }
 
 fn get_request(request: &ApiRequest, bucket: &str, key: &str) -> S3Result<GetRequest> {
-    check_version(parameter(request, "versionId"), key)?;
+    let version = named_version(request)?;
     refuse_customer_key_on_read(&request.headers, CUSTOMER_KEY_PREFIX)?;
     let overrides = OVERRIDES.iter().any(|(name, _)| parameter(request, name).is_some());
     if overrides && matches!(request.caller, Caller::Anonymous) {
@@ -88,7 +88,7 @@ fn get_request(request: &ApiRequest, bucket: &str, key: &str) -> S3Result<GetReq
     Ok(GetRequest {
         bucket: bucket.to_owned(),
         key: key.to_owned(),
-        version: None,
+        version,
         range: range.map(range_spec),
         part_number,
         conditions: read_conditions(&request.headers)?,
@@ -114,19 +114,6 @@ fn part_number(request: &ApiRequest) -> S3Result<Option<u16>> {
     }
 }
 
-/// Before versioning arrives there is one version, called `null`. Another well-formed id names nothing.
-pub(crate) fn check_version(version: Option<&str>, key: &str) -> S3Result<()> {
-    match version {
-        None | Some("null") => Ok(()),
-        Some("") => Err(invalid_argument("versionId", "", "Version id cannot be the empty string")),
-        Some(version) if version.len() == 32 && version.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {
-            let extra = [("Key", key.to_owned()), ("VersionId", version.to_owned())];
-            Err(error_with("NoSuchVersion", 404, "The specified version does not exist.", extra))
-        }
-        Some(version) => Err(invalid_version_id(version)),
-    }
-}
-
 /// 304 and 416 carry headers; the rest is an error document.
 fn refused(failure: ServiceError, request: &ApiRequest, bucket: &str, key: &str) -> S3Result<ApiResponse> {
     match failure {
@@ -140,7 +127,7 @@ fn refused(failure: ServiceError, request: &ApiRequest, bucket: &str, key: &str)
             let asked = request.headers.get(RANGE).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
             Err(range_not_satisfiable(asked.unwrap_or_default(), size))
         }
-        failure => Err(from_service(failure, Subject::object(bucket, key))),
+        failure => Err(with_version(from_service(failure, Subject::object(bucket, key)), request)),
     }
 }
 
@@ -159,9 +146,10 @@ fn describe(headers: &mut HeaderMap, request: &ApiRequest, info: &ObjectInfo, se
     set(headers, LAST_MODIFIED, &http_date(info.last_modified));
     set(headers, ETAG, &quoted(&info.etag));
     describe_content(headers, info);
-    if parameter(request, "versionId").is_some() {
-        headers.insert(VERSION_ID, NULL_VERSION);
-    }
+    // A bucket that has never kept versions has its null versions all the same, for who asks.
+    let asked = parameter(request, "versionId").and(Some(VersionRef::Null));
+    tell_version(headers, info.version.or(asked));
+    describe_lock(headers, &info.lock);
     for (name, replaced) in &OVERRIDES {
         if let Some(value) = parameter(request, name) {
             set(headers, replaced.clone(), value);

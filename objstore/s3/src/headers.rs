@@ -173,11 +173,10 @@ pub(crate) fn website_redirect(headers: &HeaderMap) -> S3Result<Option<String>> 
     Ok(Some(location))
 }
 
-/// Refuses what a write may ask for and Karri cannot do: encryption, ACLs, locks, appends.
+/// Refuses what a write may ask for and Karri cannot do: encryption, ACLs, appends.
 pub(crate) fn refuse_unsupported_write(headers: &HeaderMap) -> S3Result<()> {
     refuse_encryption(headers)?;
     refuse_acl(headers)?;
-    refuse_lock(headers)?;
     match headers.contains_key("x-amz-write-offset-bytes") {
         true => Err(header_not_implemented("x-amz-write-offset-bytes")),
         false => Ok(()),
@@ -223,13 +222,6 @@ pub(crate) fn refuse_acl(headers: &HeaderMap) -> S3Result<()> {
 
 pub(crate) fn acl_not_supported() -> ApiError {
     error("AccessControlListNotSupported", 400, "The bucket does not allow ACLs")
-}
-
-fn refuse_lock(headers: &HeaderMap) -> S3Result<()> {
-    match headers.keys().any(|name| name.as_str().starts_with("x-amz-object-lock-")) {
-        true => Err(invalid_request("Bucket is missing Object Lock Configuration")),
-        false => Ok(()),
-    }
 }
 
 #[cfg(test)]
@@ -281,7 +273,6 @@ mod tests {
         assert_eq!(code("x-amz-acl", "public-read"), "AccessControlListNotSupported");
         assert_eq!(code("x-amz-acl", "mine"), "InvalidArgument");
         assert_eq!(code("x-amz-grant-read", "id=1"), "AccessControlListNotSupported");
-        assert_eq!(code("x-amz-object-lock-mode", "GOVERNANCE"), "InvalidRequest");
         assert!(refuse_unsupported_write(&map(&[("x-amz-acl", "private")])).is_ok());
     }
 

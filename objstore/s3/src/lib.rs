@@ -33,6 +33,8 @@ mod fault;
 mod get;
 mod headers;
 mod list;
+mod list_versions;
+mod lock;
 mod multipart;
 mod multipart_list;
 mod names;
@@ -40,6 +42,7 @@ mod put;
 mod range;
 mod response;
 mod subresource;
+mod version;
 
 pub use authorize::{Access, AccountAuthorizer, Authorizer, Decision};
 pub use dispatch::{S3, S3Config};

@@ -1,8 +1,8 @@
-//! ListObjects, ListObjectsV2 and ListObjectVersions.
+//! ListObjects and ListObjectsV2.
 
 use karri_objstore_gateway::{ApiRequest, ApiResponse};
 use karri_objstore_service::{ListEntry, ListPage, ListRequest};
-use karri_objstore_wire::{types, write_list_object_versions, write_list_objects, write_list_objects_v2};
+use karri_objstore_wire::{types, write_list_objects, write_list_objects_v2};
 
 use crate::S3;
 use crate::convert::{integer, long, timestamp, wire_algorithm, wire_owner, wire_type};
@@ -14,9 +14,6 @@ use crate::response::{quoted, wire};
 
 /// Most entries on a page, and how many without `max-keys`.
 pub(crate) const KEYS_PER_PAGE_MAX: u32 = 1000;
-
-/// The only version id until versioning arrives.
-const NULL_VERSION: &str = "null";
 
 /// How names are printed.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -56,16 +53,16 @@ impl Encoding {
 }
 
 /// What all listings are asked with.
-struct Query<'a> {
-    bucket: &'a str,
-    prefix: &'a str,
-    delimiter: Option<&'a str>,
-    limit: u32,
-    encoding: Encoding,
+pub(crate) struct Query<'a> {
+    pub(crate) bucket: &'a str,
+    pub(crate) prefix: &'a str,
+    pub(crate) delimiter: Option<&'a str>,
+    pub(crate) limit: u32,
+    pub(crate) encoding: Encoding,
 }
 
 impl<'a> Query<'a> {
-    fn read(request: &'a ApiRequest) -> S3Result<Self> {
+    pub(crate) fn read(request: &'a ApiRequest) -> S3Result<Self> {
         Ok(Self {
             bucket: bucket_of(request)?,
             prefix: parameter(request, "prefix").unwrap_or_default(),
@@ -75,19 +72,23 @@ impl<'a> Query<'a> {
         })
     }
 
-    async fn page(&self, s3: &S3, after: Option<String>) -> S3Result<ListPage> {
-        let asked = ListRequest {
+    /// The page after a key.
+    pub(crate) fn list(&self, after: Option<String>) -> ListRequest {
+        ListRequest {
             bucket: self.bucket.to_owned(),
             prefix: self.prefix.to_owned(),
             delimiter: self.delimiter.map(str::to_owned),
             after,
             limit: self.limit,
-        };
-        let page = s3.service.list_objects(asked).await;
+        }
+    }
+
+    async fn page(&self, s3: &S3, after: Option<String>) -> S3Result<ListPage> {
+        let page = s3.service.list_objects(self.list(after)).await;
         page.map_err(|failure| from_service(failure, Subject::bucket(self.bucket)))
     }
 
-    fn print(&self, text: Option<&str>) -> Option<String> {
+    pub(crate) fn print(&self, text: Option<&str>) -> Option<String> {
         text.map(|text| self.encoding.print(text))
     }
 }
@@ -161,65 +162,8 @@ fn contents(entries: &[ListEntry], encoding: Encoding, owner: Option<&types::Own
         checksum_type: entry.checksum_type.map(wire_type),
         size: Some(long(entry.size)),
         storage_class: Some(entry.storage_class.clone()),
-        owner: owner.cloned(),
+        owner: owner.map(|owner| entry.owner.as_ref().map_or_else(|| owner.clone(), wire_owner)),
         ..Default::default()
     };
     entries.iter().map(object).collect()
-}
-
-/// ListObjectVersions: every object has the one version `null`.
-pub(crate) async fn list_object_versions(s3: &S3, request: &ApiRequest) -> S3Result<ApiResponse> {
-    let query = Query::read(request)?;
-    let key_marker = parameter(request, "key-marker").unwrap_or_default();
-    let version_marker = parameter(request, "version-id-marker");
-    match version_marker {
-        Some("") => {
-            let message = "A version-id marker cannot be empty.";
-            return Err(invalid_argument("version-id-marker", "", message));
-        }
-        Some(marker) if key_marker.is_empty() => {
-            let message = "A version-id marker cannot be specified without a key marker.";
-            return Err(invalid_argument("version-id-marker", marker, message));
-        }
-        Some(marker) if marker != NULL_VERSION => {
-            return Err(invalid_argument("version-id-marker", marker, "Invalid version id specified"));
-        }
-        _ => {}
-    }
-    // The marker's version is the only one of its key, so the next key follows.
-    let page = query.page(s3, (!key_marker.is_empty()).then(|| key_marker.to_owned())).await?;
-    let owner = wire_owner(&s3.bucket_info(query.bucket).await?.owner);
-    let last_is_version = page.next.is_some() && page.next.as_ref() == page.entries.last().map(|entry| &entry.key);
-    Ok(wire(write_list_object_versions(&types::ListObjectVersionsOutput {
-        is_truncated: Some(page.next.is_some()),
-        key_marker: query.print(Some(key_marker)),
-        version_id_marker: Some(version_marker.unwrap_or_default().to_owned()),
-        next_key_marker: query.print(page.next.as_deref()),
-        next_version_id_marker: last_is_version.then(|| NULL_VERSION.to_owned()),
-        versions: versions(&page.entries, query.encoding, &owner),
-        name: Some(query.bucket.to_owned()),
-        prefix: query.print(Some(query.prefix)),
-        delimiter: query.print(query.delimiter),
-        max_keys: Some(integer(query.limit)),
-        common_prefixes: query.encoding.prefixes(&page.common_prefixes),
-        encoding_type: query.encoding.wire(),
-        ..Default::default()
-    })))
-}
-
-fn versions(entries: &[ListEntry], encoding: Encoding, owner: &types::Owner) -> Vec<types::ObjectVersion> {
-    let version = |entry: &ListEntry| types::ObjectVersion {
-        etag: Some(quoted(&entry.etag)),
-        checksum_algorithm: entry.checksum_algorithm.map(wire_algorithm).into_iter().collect(),
-        checksum_type: entry.checksum_type.map(wire_type),
-        size: Some(long(entry.size)),
-        storage_class: Some(entry.storage_class.clone()),
-        key: Some(encoding.print(&entry.key)),
-        version_id: Some(NULL_VERSION.to_owned()),
-        is_latest: Some(true),
-        last_modified: Some(timestamp(entry.last_modified)),
-        owner: Some(owner.clone()),
-        ..Default::default()
-    };
-    entries.iter().map(version).collect()
 }

@@ -19,6 +19,7 @@ use crate::dispatch::{object_of, parameter, wire_request};
 use crate::error::{S3Result, error, invalid_request, malformed_xml};
 use crate::fault::{Subject, from_service, from_wire};
 use crate::headers::{self, text};
+use crate::lock::asked_lock;
 use crate::put::content_headers;
 use crate::response::{empty, quoted, unquoted, wire};
 
@@ -59,6 +60,9 @@ pub(crate) async fn create_multipart_upload(s3: &S3, request: &ApiRequest) -> S3
         tags: headers::tags(&request.headers)?,
         checksum_algorithm: algorithm,
         checksum_type: kind,
+        lock: asked_lock(&request.headers)?,
+        owner: None,
+        acl: None,
         bucket: bucket.to_owned(),
         key: key.to_owned(),
     };
@@ -119,6 +123,7 @@ pub(crate) async fn complete_multipart_upload(s3: &S3, request: &mut ApiRequest)
         bucket: Some(bucket.to_owned()),
         key: Some(key.to_owned()),
         etag: Some(quoted(&outcome.etag)),
+        version_id: outcome.version.map(|version| version.to_string()),
         checksum_type: outcome.checksum_type.map(wire_type),
         ..Default::default()
     };

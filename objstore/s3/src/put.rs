@@ -17,7 +17,9 @@ use crate::dispatch::{object_of, parameter};
 use crate::error::{S3Result, error, error_with, invalid_argument};
 use crate::fault::{Subject, from_service};
 use crate::headers::{self, owned};
+use crate::lock::asked_lock;
 use crate::response::{empty, quoted, set};
+use crate::version::tell_version;
 
 /// PutObject.
 pub(crate) async fn put_object(s3: &S3, request: &mut ApiRequest) -> S3Result<ApiResponse> {
@@ -37,6 +39,9 @@ pub(crate) async fn put_object(s3: &S3, request: &mut ApiRequest) -> S3Result<Ap
         md5,
         checksum_algorithm: algorithm,
         checksum: value,
+        lock: asked_lock(&request.headers)?,
+        owner: None,
+        acl: None,
         bucket: bucket.clone(),
         key: key.clone(),
     };
@@ -52,6 +57,7 @@ pub(crate) async fn put_object(s3: &S3, request: &mut ApiRequest) -> S3Result<Ap
     if let Some(kind) = outcome.checksum_type {
         set(headers, CHECKSUM_TYPE, type_name(kind));
     }
+    tell_version(headers, outcome.version);
     Ok(response)
 }
 

@@ -3,15 +3,15 @@
 
 use bytes::Bytes;
 use karri_objstore_gateway::{ApiError, ApiRequest, ApiResponse};
-use karri_objstore_service::{GetRequest, Owner};
+use karri_objstore_service::Owner;
 use karri_objstore_wire::Operation;
 
 use crate::S3;
-use crate::dispatch::{bucket_of, parameter};
+use crate::dispatch::bucket_of;
 use crate::error::{S3Result, error, error_with, invalid_request};
 use crate::fault::{Subject, from_service};
-use crate::get::check_version;
 use crate::response::{escape_xml, xml};
+use crate::version::{named_object, tell_version, with_version};
 
 /// What a sub-resource answers.
 enum Answer {
@@ -105,12 +105,13 @@ pub(crate) async fn read(s3: &S3, operation: Operation, request: &ApiRequest) ->
     let Some(answer) = answer(operation, bucket) else { return Err(not_implemented()) };
     let info = s3.bucket_info(bucket).await?;
     if let Some(key) = request.key.as_deref() {
-        check_version(parameter(request, "versionId"), key)?;
-        let head = GetRequest { bucket: bucket.to_owned(), key: key.to_owned(), ..GetRequest::default() };
-        let head = s3.service.head_object(head).await;
-        let head = head.map_err(|failure| from_service(failure, Subject::object(bucket, key)))?;
+        let info = s3.service.object_info(&named_object(request)?).await;
+        let info =
+            info.map_err(|failure| with_version(from_service(failure, Subject::object(bucket, key)), request))?;
         if operation == Operation::GetObjectTagging {
-            return Ok(xml(tagging(&head.info.tags)));
+            let mut response = xml(tagging(&info.tags));
+            tell_version(response.headers_mut(), info.version);
+            return Ok(response);
         }
     }
     match answer {

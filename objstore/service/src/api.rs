@@ -5,10 +5,10 @@ use std::fmt;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
-use karri_ring_types::{Timestamp, VersionId};
+use karri_ring_types::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{Checksum, ChecksumAlgorithm, ChecksumType, Conditions, ServiceError, SourceError};
+use crate::{Checksum, ChecksumAlgorithm, ChecksumType, Conditions, ObjectLock, ServiceError, SourceError, VersionRef};
 
 /// Most bytes of a key.
 pub const KEY_SIZE_BYTES_MAX: usize = 1024;
@@ -66,6 +66,8 @@ pub struct CreateBucketRequest {
     pub owner: Owner,
     /// Its region.
     pub region: String,
+    /// Whether versions are kept and can be locked.
+    pub object_lock: bool,
 }
 
 /// A bucket.
@@ -119,6 +121,12 @@ pub struct PutRequest {
     pub checksum_algorithm: Option<ChecksumAlgorithm>,
     /// Value that it must have; `None`: comes after the body, or is not known to the client.
     pub checksum: Option<Checksum>,
+    /// Lock; what it does not say is the bucket's default.
+    pub lock: ObjectLock,
+    /// Who writes, when it is not the bucket's owner.
+    pub owner: Option<Owner>,
+    /// Access control list, as the caller reads it.
+    pub acl: Option<Vec<u8>>,
 }
 
 /// An object was written.
@@ -126,8 +134,8 @@ pub struct PutRequest {
 pub struct PutOutcome {
     /// Entity tag, without quotes.
     pub etag: String,
-    /// The new version.
-    pub version: VersionId,
+    /// The new version, where versions are kept.
+    pub version: Option<VersionRef>,
     /// Its checksum.
     pub checksum: Option<Checksum>,
     /// What the checksum is over.
@@ -158,7 +166,7 @@ pub struct GetRequest {
     /// Key.
     pub key: String,
     /// A version; `None`: the current one.
-    pub version: Option<VersionId>,
+    pub version: Option<VersionRef>,
     /// Part of the bytes. Not together with `part_number`.
     pub range: Option<RangeSpec>,
     /// The bytes of one part.
@@ -188,12 +196,20 @@ pub struct ObjectInfo {
     pub parts_count: Option<u16>,
     /// Storage class.
     pub storage_class: String,
-    /// The version.
-    pub version: VersionId,
+    /// The version, in buckets that have had versions kept.
+    pub version: Option<VersionRef>,
     /// Number of tags.
     pub tags_count: u32,
     /// Tags.
     pub tags: Vec<(String, String)>,
+    /// Its lock.
+    pub lock: ObjectLock,
+    /// Whether the bucket has object lock.
+    pub bucket_has_lock: bool,
+    /// Who wrote it, when that is not the bucket's owner.
+    pub owner: Option<Owner>,
+    /// Access control list, as its writer made it.
+    pub acl: Option<Vec<u8>>,
 }
 
 /// Which bytes of an object are answered.

@@ -7,8 +7,8 @@ use karri_ring_types::Timestamp;
 
 use crate::keys::BucketId;
 use crate::messages::{Answer, Command, DirectoryCommand, DirectoryQuery, Query, Refusal};
-use crate::records::{BucketRecord, BucketState, DirectoryEntry};
-use crate::{BucketInfo, CreateBucketRequest, ObjectService, ServiceError};
+use crate::records::{BucketRecord, DirectoryEntry, EntryState};
+use crate::{BucketInfo, BucketLock, BucketState, CreateBucketRequest, ObjectService, ServiceError, Versioning};
 
 /// Attempts of a saga that others may be in the midst of.
 const ATTEMPTS_MAX: usize = 5;
@@ -58,7 +58,11 @@ impl ObjectService {
         if !is_bucket_name(&request.name) {
             return Err(ServiceError::InvalidBucketName);
         }
-        let CreateBucketRequest { name, owner, region } = request;
+        let CreateBucketRequest { name, owner, region, object_lock } = request;
+        let state = match object_lock {
+            true => BucketState { versioning: Versioning::Enabled, lock: Some(BucketLock::default()) },
+            false => BucketState::default(),
+        };
         for _ in 0..ATTEMPTS_MAX {
             let mut id = BucketId([0; 16]);
             self.rng.fill(&mut id.0);
@@ -67,15 +71,16 @@ impl ObjectService {
                 owner: owner.clone(),
                 created: Timestamp(0),
                 region: region.clone(),
+                state,
             };
-            let entry = DirectoryEntry { id, state: BucketState::Creating, record };
+            let entry = DirectoryEntry { id, state: EntryState::Creating, record };
             let there: DirectoryEntry =
                 self.directory_command(&DirectoryCommand::Reserve { entry: Box::new(entry) }).await?;
             let own = there.record.owner.account_id == owner.account_id;
             match there.state {
-                BucketState::Creating if there.id == id || own => return self.finish_creation(there).await,
-                BucketState::Creating => return Err(ServiceError::BucketAlreadyExists),
-                BucketState::Active => {
+                EntryState::Creating if there.id == id || own => return self.finish_creation(there).await,
+                EntryState::Creating => return Err(ServiceError::BucketAlreadyExists),
+                EntryState::Active => {
                     if self.record_of(there.id).await?.is_some() {
                         self.remember(&there);
                         return Err(match own {
@@ -147,7 +152,7 @@ impl ObjectService {
             let page: Vec<DirectoryEntry> = self.directory_query(&query).await?;
             let Some(last) = page.last() else { return Ok(buckets) };
             after = last.record.name.clone();
-            let active = page.into_iter().filter(|entry| entry.state == BucketState::Active);
+            let active = page.into_iter().filter(|entry| entry.state == EntryState::Active);
             buckets.extend(active.map(|entry| info_of(entry.record)));
         }
     }
@@ -182,7 +187,7 @@ impl ObjectService {
         }
         let entry: Option<DirectoryEntry> =
             self.directory_query(&DirectoryQuery::Lookup { name: name.to_owned() }).await?;
-        match entry.filter(|entry| entry.state == BucketState::Active) {
+        match entry.filter(|entry| entry.state == EntryState::Active) {
             Some(entry) => Ok(self.remember(&entry)),
             None => Err(ServiceError::NoSuchBucket),
         }
@@ -200,7 +205,7 @@ impl ObjectService {
         self.directory_command(&DirectoryCommand::Remove { name: name.to_owned(), id }).await
     }
 
-    async fn record_of(&self, id: BucketId) -> Result<Option<BucketRecord>, ServiceError> {
+    pub(crate) async fn record_of(&self, id: BucketId) -> Result<Option<BucketRecord>, ServiceError> {
         self.query(&id.0, &Query::Bucket { id }).await
     }
 }

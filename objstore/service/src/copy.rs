@@ -9,12 +9,12 @@ use crate::keys::BucketId;
 use crate::messages::{Answer, Command, CopyWithinCommand, Written};
 use crate::put::{kept_class, outcome};
 use crate::read::Found;
-use crate::records::{Data, Description, VersionRecord};
+use crate::records::{Access, Data, Description, VersionRecord};
 use crate::service::check_key;
 use crate::sharing::source_changed;
 use crate::{
     Checksum, ChecksumAlgorithm, ChecksumType, CopyOutcome, CopyRequest, MetadataDirective, ObjectService,
-    ServiceError, UPLOAD_SIZE_BYTES_MAX,
+    ServiceError, UPLOAD_SIZE_BYTES_MAX, Versioning,
 };
 
 /// Attempts when the source is written at the same moment.
@@ -36,7 +36,7 @@ impl ObjectService {
                      {UPLOAD_SIZE_BYTES_MAX}"
                 )));
             }
-            let source_version = source.record.version;
+            let source_version = source.told();
             let record = self.copied_record(&request, &source).await?;
             let answer = in_bucket!(self, &request.bucket, |bucket| {
                 let answer = self.copy_to(bucket.id, &request, &source, record.clone()).await;
@@ -62,8 +62,12 @@ impl ObjectService {
     ) -> Result<Answer<Written>, ServiceError> {
         let route = bucket.route(&request.key);
         let conditions = request.conditions.clone();
-        if route == source.route {
+        let onto_itself = route == source.route;
+        if onto_itself && request.source_version.is_none() {
             refuse_idle_copy(request, source, &record)?;
+        }
+        // Elsewhere both versions stay: the new one borrows the data of the old one.
+        if onto_itself && source.bucket.versioning == Versioning::Unversioned {
             let checksum = record.checksum.filter(|checksum| Some(checksum) != source.record.checksum.as_ref());
             let copy = CopyWithinCommand {
                 route: route.clone(),
@@ -72,6 +76,7 @@ impl ObjectService {
                 source: source.record.version,
                 version: record.version,
                 description: record.description,
+                access: record.access,
                 checksum,
             };
             return self.command(&route, &Command::CopyWithin(Box::new(copy))).await;
@@ -115,6 +120,8 @@ impl ObjectService {
         };
         record.version = self.new_version();
         record.modified = Timestamp(0);
+        record.lock = request.lock;
+        record.access = Access { owner: request.owner.clone(), acl: request.acl.clone() };
         if let Some(algorithm) = request.checksum_algorithm {
             record.checksum = Some(self.checksum_of_whole(source, algorithm).await?);
             record.checksum_type = ChecksumType::FullObject;

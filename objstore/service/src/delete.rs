@@ -1,26 +1,30 @@
-//! Deleting objects.
+//! Deleting objects and versions.
 
 use futures::{FutureExt, StreamExt};
 
 use crate::buckets::in_bucket;
 use crate::conditions::WriteRefusal;
 use crate::keys::BucketId;
-use crate::messages::{Answer, Command, Query, Refusal};
+use crate::messages::{
+    Answer, Command, DeleteCommand, Exclusive, MarkCommand, ObjectState, Query, Refusal, VersionLine, Written,
+};
 use crate::records::CurrentRecord;
 use crate::service::check_key;
-use crate::{DeleteItem, DeleteRequest, DeleteResults, ObjectService, ServiceError};
+use crate::{
+    DeleteItem, DeleteOutcome, DeleteRequest, DeleteResults, ObjectService, ServiceError, VersionRef, Versioning,
+};
 
 /// Attempts to delete what others write at the same moment.
 const ATTEMPTS_MAX: usize = 8;
 
 impl ObjectService {
-    /// Deletes an object; one that is not there counts as deleted, unless there is a condition.
+    /// Deletes an object; one that is not there counts as deleted, unless there is a condition. Where versions are
+    /// kept, a delete without a version hides what is there behind a delete marker.
     ///
     /// # Errors
-    /// `NoSuchBucket`, `PreconditionFailed`, `NoSuchKey` with a condition, `NoSuchVersion`, `Unavailable`.
-    pub async fn delete_object(&self, request: DeleteRequest) -> Result<(), ServiceError> {
-        let DeleteRequest { bucket: name, key, version, conditions, if_size, if_last_modified } = request;
-        let item = DeleteItem { key, version, conditions, if_size, if_last_modified };
+    /// `NoSuchBucket`, `PreconditionFailed`, `NoSuchKey` with a condition, `Locked`, `Unavailable`.
+    pub async fn delete_object(&self, request: DeleteRequest) -> Result<DeleteOutcome, ServiceError> {
+        let DeleteRequest { bucket: name, item } = request;
         in_bucket!(self, &name, |bucket| self.delete_item(bucket.id, &item).await)
     }
 
@@ -42,39 +46,110 @@ impl ObjectService {
         })
     }
 
-    async fn delete_item(&self, bucket: BucketId, item: &DeleteItem) -> Result<(), ServiceError> {
+    async fn delete_item(&self, bucket: BucketId, item: &DeleteItem) -> Result<DeleteOutcome, ServiceError> {
         check_key(&item.key)?;
         let route = bucket.route(&item.key);
-        let conditional = !item.conditions.is_empty() || item.if_size.is_some() || item.if_last_modified.is_some();
         for _ in 0..ATTEMPTS_MAX {
-            let query = Query::Current { route: route.clone() };
-            let current: Answer<Option<CurrentRecord>> = self.query(&route, &query).await?;
-            let Some(current) = current? else {
-                return match conditional {
-                    true => Err(ServiceError::NoSuchKey),
-                    false => Ok(()),
-                };
+            let query = Query::State { route: route.clone(), version: item.version };
+            let state: Answer<ObjectState> = self.query(&route, &query).await?;
+            let state = state?;
+            let answer = match item.version {
+                Some(version) => self.delete_version(&route, item, version, state).await?,
+                None if state.bucket.versioning == Versioning::Unversioned => {
+                    self.delete_current(&route, item, state.current).await?
+                }
+                None => self.mark(&route, item, state.current).await?,
             };
-            if item.version.is_some_and(|version| version != current.version) {
-                return Err(ServiceError::NoSuchVersion);
-            }
-            check(item, &current)?;
-            // Unconditional: what replaces this version in between is later than the deletion.
-            let command = match conditional {
-                false => Command::Delete { route: route.clone(), version: current.version },
-                true => Command::DeleteIf {
-                    route: route.clone(),
-                    version: current.version,
-                    operation: self.new_version(),
-                    issued: self.clock.now(),
-                },
-            };
-            match self.command::<()>(&route, &command).await? {
+            match answer {
                 Err(Refusal::SourceChanged) => {}
                 answer => return Ok(answer?),
             }
         }
         Err(ServiceError::ConditionalRequestConflict)
+    }
+
+    /// Deletes a version for good.
+    async fn delete_version(
+        &self,
+        route: &[u8],
+        item: &DeleteItem,
+        version: VersionRef,
+        state: ObjectState,
+    ) -> Result<Answer<DeleteOutcome>, ServiceError> {
+        let told = (state.bucket.versioning != Versioning::Unversioned).then_some(version);
+        let Some(VersionLine { record, delete_marker, .. }) = state.named else {
+            return match item.is_conditional() {
+                true => Err(ServiceError::NoSuchKey),
+                false => Ok(Ok(DeleteOutcome { version: told, delete_marker: false })),
+            };
+        };
+        check(item, &record)?;
+        let delete = self.delete_command(route, item, &record, false);
+        let answer = self.command::<()>(route, &delete).await?;
+        Ok(answer.map(|()| DeleteOutcome { version: told, delete_marker }))
+    }
+
+    /// Deletes the only version there is.
+    async fn delete_current(
+        &self,
+        route: &[u8],
+        item: &DeleteItem,
+        current: Option<CurrentRecord>,
+    ) -> Result<Answer<DeleteOutcome>, ServiceError> {
+        let Some(current) = current else {
+            return match item.is_conditional() {
+                true => Err(ServiceError::NoSuchKey),
+                false => Ok(Ok(DeleteOutcome::default())),
+            };
+        };
+        check(item, &current)?;
+        // Unconditional: what replaces this version in between is later than the deletion.
+        let delete = self.delete_command(route, item, &current, true);
+        let answer = self.command::<()>(route, &delete).await?;
+        Ok(answer.map(|()| DeleteOutcome::default()))
+    }
+
+    fn delete_command(&self, route: &[u8], item: &DeleteItem, record: &CurrentRecord, current_only: bool) -> Command {
+        let exclusive = || Exclusive { operation: self.new_version(), issued: self.clock.now() };
+        Command::Delete(Box::new(DeleteCommand {
+            route: route.to_vec(),
+            version: record.version,
+            current_only,
+            exclusive: item.is_conditional().then(exclusive),
+            bypass: item.bypass_governance,
+        }))
+    }
+
+    /// Hides what is there behind a delete marker.
+    async fn mark(
+        &self,
+        route: &[u8],
+        item: &DeleteItem,
+        current: Option<CurrentRecord>,
+    ) -> Result<Answer<DeleteOutcome>, ServiceError> {
+        let expected = match (&current, item.is_conditional()) {
+            (_, false) => None,
+            (None, true) => return Err(ServiceError::NoSuchKey),
+            (Some(current), true) => {
+                check(item, current)?;
+                Some(current.version)
+            }
+        };
+        let mark = MarkCommand {
+            route: route.to_vec(),
+            issued: self.clock.now(),
+            marker: self.new_version(),
+            current: expected,
+            owner: item.owner.clone(),
+        };
+        let answer = self.command::<Written>(route, &Command::Mark(Box::new(mark))).await?;
+        Ok(answer.map(|written| DeleteOutcome { version: written.told, delete_marker: true }))
+    }
+}
+
+impl DeleteItem {
+    fn is_conditional(&self) -> bool {
+        !self.conditions.is_empty() || self.if_size.is_some() || self.if_last_modified.is_some()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use karri_ring_types::Timestamp;
 
-use crate::ChecksumAlgorithm;
+use crate::{ChecksumAlgorithm, VersionRef};
 
 /// The body could not be read to its end, or its end did not verify.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -42,6 +42,28 @@ pub enum ServiceError {
     /// The object has no such version.
     #[error("no such version")]
     NoSuchVersion,
+    /// The version is a delete marker.
+    #[error("delete marker")]
+    DeleteMarker {
+        /// Which version it is.
+        version: Option<VersionRef>,
+        /// When it was made.
+        last_modified: Timestamp,
+        /// Whether the client asked for this version, and not for the object that is not there.
+        named: bool,
+    },
+    /// A retention or legal hold keeps the version.
+    #[error("the version is locked")]
+    Locked,
+    /// The bucket has no object lock.
+    #[error("the bucket has no object lock")]
+    NoObjectLock,
+    /// The time until which a version is to be kept has passed.
+    #[error("the retention ends before it begins")]
+    RetentionPassed,
+    /// The bucket's object lock and its versioning do not go together.
+    #[error("object lock needs versioning")]
+    LockNeedsVersioning,
     /// The upload was never begun, or is completed or aborted.
     #[error("no such upload")]
     NoSuchUpload,

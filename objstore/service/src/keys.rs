@@ -29,6 +29,8 @@ pub(crate) const COMPLETED: Table = Table(25);
 pub(crate) const OPERATIONS: Table = Table(26);
 /// Configuration documents of buckets. `bucket id | 0 | 0 | kind`; kind 0 is their revision.
 pub(crate) const BUCKET_CONFIGS: Table = Table(27);
+/// The null version of an object, where that is not the current one. `route`.
+pub(crate) const NULL_VERSIONS: Table = Table(28);
 /// Directory of buckets, in the system range. `name`.
 pub(crate) const BUCKET_NAMES: Table = Table(30);
 /// Buckets by owner, in the system range. `account id | 0 | name`.

@@ -41,7 +41,9 @@ mod settings;
 mod sharing;
 #[cfg(test)]
 mod tests;
+mod updates;
 mod uploads;
+mod versioning;
 
 pub use api::{
     BucketInfo, ByteSource, Content, ContentHeaders, CreateBucketRequest, GetOutcome, GetRequest, HeadOutcome,
@@ -54,9 +56,13 @@ pub use error::{ServiceError, SourceError};
 pub use maintenance::{CollectOutcome, Expired, WorkItem, WorkList, WorkPage, expired, work};
 pub use operations::{
     CompleteRequest, CompletedPart, CopyOutcome, CopyRequest, CreateUploadOutcome, CreateUploadRequest, DeleteItem,
-    DeleteRequest, DeleteResults, ListEntry, ListPage, ListPartsRequest, ListRequest, ListUploadsRequest,
-    MetadataDirective, ObjectAttributes, PartCopyOutcome, PartCopyRequest, PartInfo, PartOutcome, PartRequest,
-    PartsPage, UploadInfo, UploadRef, UploadsPage,
+    DeleteOutcome, DeleteRequest, DeleteResults, ListEntry, ListPage, ListPartsRequest, ListRequest,
+    ListUploadsRequest, ListVersionsRequest, MetadataDirective, ObjectAttributes, ObjectRef, PartCopyOutcome,
+    PartCopyRequest, PartInfo, PartOutcome, PartRequest, PartsPage, UploadInfo, UploadRef, UploadsPage, VersionEntry,
+    VersionsPage,
 };
 pub use service::{ObjectService, ServiceConfig};
 pub use settings::{BucketConfigKind, BucketSettings};
+pub use versioning::{
+    BucketLock, BucketState, DefaultRetention, LockMode, ObjectLock, Retention, RetentionPeriod, VersionRef, Versioning,
+};

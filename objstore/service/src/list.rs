@@ -4,10 +4,11 @@ use crate::api::STORAGE_CLASS_DEFAULT;
 use crate::buckets::in_bucket;
 use crate::evaluator::first_row;
 use crate::keys::{self, BucketId};
-use crate::messages::{Answer, Line, ListQuery, Listed, ListedPage, Query};
+use crate::messages::{Answer, Line, ListQuery, Listed, ListedPage, Query, VersionLine};
 use crate::records::{CurrentRecord, UploadRecord};
 use crate::{
-    ListEntry, ListPage, ListRequest, ListUploadsRequest, ObjectService, ServiceError, UploadInfo, UploadsPage,
+    ListEntry, ListPage, ListRequest, ListUploadsRequest, ListVersionsRequest, ObjectService, ServiceError, UploadInfo,
+    UploadsPage, VersionEntry, VersionRef, VersionsPage,
 };
 
 /// Most lines of a page, whatever is asked.
@@ -19,6 +20,7 @@ struct Listing<'a> {
     request: &'a ListRequest,
     /// First row to look at.
     from: Vec<u8>,
+    after_version: Option<VersionRef>,
 }
 
 impl ObjectService {
@@ -29,7 +31,7 @@ impl ObjectService {
     pub async fn list_objects(&self, request: ListRequest) -> Result<ListPage, ServiceError> {
         in_bucket!(self, &request.bucket, |bucket| {
             let from = first_row(bucket.id, &request.prefix, request.delimiter.as_deref(), request.after.as_deref());
-            let listing = Listing { listed: Listed::Objects, request: &request, from };
+            let listing = Listing { listed: Listed::Objects, request: &request, from, after_version: None };
             self.lines(bucket.id, listing).await.map(|(lines, more)| objects_page(lines, more))
         })
     }
@@ -48,14 +50,35 @@ impl ObjectService {
                 let next = keys::successor(&keys::with_id(&bucket.id.route(key), id));
                 from = next.max(bucket.id.prefix(&list.prefix));
             }
-            let listing = Listing { listed: Listed::Uploads, request: &list, from };
+            let listing = Listing { listed: Listed::Uploads, request: &list, from, after_version: None };
             self.lines(bucket.id, listing).await.map(|(lines, more)| uploads_page(lines, more))
+        })
+    }
+
+    /// Lists versions and delete markers in the byte order of their keys, the newest first.
+    ///
+    /// # Errors
+    /// `NoSuchBucket`, `Unavailable`.
+    pub async fn list_versions(&self, request: ListVersionsRequest) -> Result<VersionsPage, ServiceError> {
+        let ListVersionsRequest { list, after_version } = request;
+        in_bucket!(self, &list.bucket, |bucket| {
+            let mut from = first_row(bucket.id, &list.prefix, list.delimiter.as_deref(), list.after.as_deref());
+            let mut after = None;
+            if let (Some(key), Some(version)) = (&list.after, after_version) {
+                let route = bucket.id.route(key);
+                // A key before the prefix has nothing to go on after.
+                if route >= bucket.id.prefix(&list.prefix) {
+                    (from, after) = (route, Some(version));
+                }
+            }
+            let listing = Listing { listed: Listed::Versions, request: &list, from, after_version: after };
+            self.lines(bucket.id, listing).await.map(|(lines, more)| versions_page(lines, more))
         })
     }
 
     /// Up to as many lines as are asked for, and whether there are more.
     async fn lines(&self, bucket: BucketId, listing: Listing<'_>) -> Result<(Vec<Line>, bool), ServiceError> {
-        let Listing { listed, request, mut from } = listing;
+        let Listing { listed, request, mut from, mut after_version } = listing;
         let limit = usize::try_from(request.limit.min(LINES_PER_PAGE_MAX)).unwrap_or(usize::MAX);
         let mut lines: Vec<Line> = Vec::new();
         loop {
@@ -70,6 +93,7 @@ impl ObjectService {
                 delimiter: request.delimiter.clone(),
                 from: from.clone(),
                 told,
+                after_version: after_version.take(),
                 // One more tells whether there are more.
                 limit: u32::try_from(limit + 1 - lines.len()).unwrap_or(u32::MAX),
             };
@@ -103,7 +127,7 @@ fn objects_page(lines: Vec<Line>, more: bool) -> ListPage {
                 last = Some(key.clone());
                 page.entries.push(entry(key, *record));
             }
-            Line::Upload(..) => {}
+            Line::Upload(..) | Line::Version(..) => {}
         }
     }
     page.next = last.filter(|_| more);
@@ -119,6 +143,7 @@ fn entry(key: String, record: CurrentRecord) -> ListEntry {
         storage_class: record.storage_class.unwrap_or_else(|| STORAGE_CLASS_DEFAULT.to_owned()),
         checksum_algorithm: record.checksum.map(|(algorithm, _)| algorithm),
         checksum_type: record.checksum.map(|(_, kind)| kind),
+        owner: record.owner,
     }
 }
 
@@ -135,7 +160,32 @@ fn uploads_page(lines: Vec<Line>, more: bool) -> UploadsPage {
                 last = Some((key.clone(), Some(id.to_string())));
                 page.uploads.push(upload_info(key, id.to_string(), *record));
             }
-            Line::Object(..) => {}
+            Line::Object(..) | Line::Version(..) => {}
+        }
+    }
+    page.next = last.filter(|_| more);
+    page
+}
+
+fn versions_page(lines: Vec<Line>, more: bool) -> VersionsPage {
+    let mut page = VersionsPage::default();
+    let mut last = None;
+    for line in lines {
+        match line {
+            Line::Prefix(prefix) => {
+                last = Some((prefix.clone(), None));
+                page.common_prefixes.push(prefix);
+            }
+            Line::Version(key, line) => {
+                let VersionLine { record, delete_marker, latest } = *line;
+                let version = match record.null {
+                    true => VersionRef::Null,
+                    false => VersionRef::Id(record.version),
+                };
+                last = Some((key.clone(), Some(version)));
+                page.versions.push(VersionEntry { entry: entry(key, record), version, latest, delete_marker });
+            }
+            Line::Object(..) | Line::Upload(..) => {}
         }
     }
     page.next = last.filter(|_| more);
@@ -151,5 +201,6 @@ pub(crate) fn upload_info(key: String, upload_id: String, record: UploadRecord) 
         storage_class: record.description.storage_class.unwrap_or_else(|| STORAGE_CLASS_DEFAULT.to_owned()),
         checksum_algorithm: record.chosen.then_some(record.algorithm),
         checksum_type: record.chosen.then_some(record.checksum_type),
+        owner: record.access.owner,
     }
 }

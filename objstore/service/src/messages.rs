@@ -7,9 +7,12 @@ use serde::{Deserialize, Serialize};
 use crate::conditions::WriteRefusal;
 use crate::keys::BucketId;
 use crate::records::{
-    BucketRecord, CurrentRecord, Description, DirectoryEntry, Loan, PartRecord, UploadRecord, VersionRecord,
+    Access, BucketRecord, CurrentRecord, Description, DirectoryEntry, Loan, PartRecord, UploadRecord, VersionRecord,
 };
-use crate::{BucketConfigKind, Checksum, ChecksumAlgorithm, ChecksumType, Conditions};
+use crate::{
+    BucketConfigKind, BucketLock, BucketState, Checksum, ChecksumAlgorithm, ChecksumType, Conditions, Owner, Retention,
+    VersionRef, Versioning,
+};
 
 /// A change. Each may be sent again and has its effect once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,17 +37,15 @@ pub(crate) enum Command {
     },
     Put(Box<PutCommand>),
     CopyWithin(Box<CopyWithinCommand>),
-    /// Deletes this version if it is the current one; if it is not, another write was later.
-    Delete {
-        route: Vec<u8>,
-        version: VersionId,
-    },
-    /// Deletes this version if it is the current one; of two such commands one succeeds.
-    DeleteIf {
-        route: Vec<u8>,
-        version: VersionId,
+    Delete(Box<DeleteCommand>),
+    Mark(Box<MarkCommand>),
+    Update(Box<UpdateCommand>),
+    /// Changes what is decided on by a bucket's own settings.
+    ChangeBucket {
+        id: BucketId,
         operation: VersionId,
         issued: Timestamp,
+        change: BucketChange,
     },
     CreateUpload {
         route: Vec<u8>,
@@ -120,8 +121,69 @@ pub(crate) struct CopyWithinCommand {
     pub(crate) source: VersionId,
     pub(crate) version: VersionId,
     pub(crate) description: Description,
+    pub(crate) access: Access,
     /// Instead of the source's.
     pub(crate) checksum: Option<Checksum>,
+}
+
+/// Deletes one version for good, whichever its id: the command may arrive again and finds it gone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct DeleteCommand {
+    pub(crate) route: Vec<u8>,
+    pub(crate) version: VersionId,
+    /// The client named no version: only where versions are not kept, and only if this is still the current one. If
+    /// it is not, another write was later.
+    pub(crate) current_only: bool,
+    /// Of two such commands one succeeds.
+    pub(crate) exclusive: Option<Exclusive>,
+    /// Whether the caller may bypass a governance lock, and wants to.
+    pub(crate) bypass: bool,
+}
+
+/// What an exclusive command is known by should it arrive again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Exclusive {
+    pub(crate) operation: VersionId,
+    pub(crate) issued: Timestamp,
+}
+
+/// Puts a delete marker before the versions of an object. Only where versions are kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MarkCommand {
+    pub(crate) route: Vec<u8>,
+    pub(crate) issued: Timestamp,
+    pub(crate) marker: VersionId,
+    /// Only if this is still the current version.
+    pub(crate) current: Option<VersionId>,
+    /// Who deletes, when it is not the bucket's owner.
+    pub(crate) owner: Option<Owner>,
+}
+
+/// Changes what is said of a version, not its bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct UpdateCommand {
+    pub(crate) route: Vec<u8>,
+    pub(crate) issued: Timestamp,
+    pub(crate) operation: VersionId,
+    pub(crate) version: VersionId,
+    pub(crate) change: Change,
+}
+
+/// A change of a version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Change {
+    Tags(Vec<(String, String)>),
+    Acl(Option<Vec<u8>>),
+    Retention { retention: Option<Retention>, bypass: bool },
+    LegalHold(bool),
+    StorageClass(Option<String>),
+}
+
+/// A change of a bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum BucketChange {
+    Versioning(Versioning),
+    Lock(BucketLock),
 }
 
 /// Makes an object of parts.
@@ -157,7 +219,8 @@ pub(crate) enum Proof {
 /// A version was written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Written {
-    pub(crate) version: VersionId,
+    /// The version as clients are told of it.
+    pub(crate) told: Option<VersionRef>,
     pub(crate) modified: Timestamp,
 }
 
@@ -179,6 +242,18 @@ pub(crate) enum Refusal {
     Condemned,
     /// The command was under way for too long.
     Stale,
+    /// No such version, any more.
+    NoSuchVersion,
+    /// The version is a delete marker, of which nothing can be said.
+    DeleteMarker,
+    /// A lock keeps the version.
+    Locked,
+    /// The bucket has no object lock.
+    NoLock,
+    /// The time until which a version is to be kept has passed.
+    RetentionPassed,
+    /// Versioning of a bucket with object lock stays, and the lock needs versioning.
+    LockNeedsVersioning,
     InvalidPart {
         number: u16,
     },
@@ -226,9 +301,9 @@ pub(crate) enum Query {
     /// `Answer<SettingsAnswer>`.
     Settings { id: BucketId, known: Option<u64> },
     /// The version's row as it is, behind a byte: see [`crate::evaluator::OBJECT_FOUND`].
-    Object { route: Vec<u8>, version: Option<VersionId> },
-    /// `Answer<Option<CurrentRecord>>`.
-    Current { route: Vec<u8> },
+    Object { route: Vec<u8>, version: Option<VersionRef> },
+    /// `Answer<ObjectState>`.
+    State { route: Vec<u8>, version: Option<VersionRef> },
     /// `Answer<UploadRecord>`.
     Upload { route: Vec<u8>, upload: DataId },
     /// `PartRows`.
@@ -255,11 +330,31 @@ pub(crate) struct PartRows {
     pub(crate) more: bool,
 }
 
+/// What a delete or a write has to know of an object before it is sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ObjectState {
+    pub(crate) bucket: BucketState,
+    /// The current version, unless that is a delete marker.
+    pub(crate) current: Option<CurrentRecord>,
+    /// The version that was asked for.
+    pub(crate) named: Option<VersionLine>,
+}
+
+/// A version in a listing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct VersionLine {
+    pub(crate) record: CurrentRecord,
+    pub(crate) delete_marker: bool,
+    /// Nothing was written after it.
+    pub(crate) latest: bool,
+}
+
 /// What is listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Listed {
     Objects,
     Uploads,
+    Versions,
 }
 
 /// A part of a listing, in one range.
@@ -273,6 +368,8 @@ pub(crate) struct ListQuery {
     pub(crate) from: Vec<u8>,
     /// A common prefix that was told before and is passed over.
     pub(crate) told: Option<String>,
+    /// The version that the listing goes on after, in the object of `from`'s route.
+    pub(crate) after_version: Option<VersionRef>,
     pub(crate) limit: u32,
 }
 
@@ -281,6 +378,7 @@ pub(crate) struct ListQuery {
 pub(crate) enum Line {
     Object(String, Box<CurrentRecord>),
     Upload(String, DataId, Box<UploadRecord>),
+    Version(String, Box<VersionLine>),
     Prefix(String),
 }
 

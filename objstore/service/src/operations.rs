@@ -1,50 +1,57 @@
 //! What callers ask and are answered: deletes, copies, listings, uploads in parts.
 
-use karri_ring_types::{Timestamp, VersionId};
+use karri_ring_types::Timestamp;
 
 use crate::{
-    Checksum, ChecksumAlgorithm, ChecksumType, Conditions, ContentHeaders, ObjectInfo, PutOutcome, ServiceError,
+    Checksum, ChecksumAlgorithm, ChecksumType, Conditions, ContentHeaders, ObjectInfo, ObjectLock, Owner, PutOutcome,
+    ServiceError, VersionRef,
 };
 
-/// Deletes an object. One that is not there counts as deleted, unless there is a condition.
+/// Deletes an object, or one of its versions.
 #[derive(Clone, Debug, Default)]
 pub struct DeleteRequest {
     /// Bucket name.
     pub bucket: String,
-    /// Key.
-    pub key: String,
-    /// A version; `None`: the current one.
-    pub version: Option<VersionId>,
-    /// `if_match` on the object.
-    pub conditions: Conditions,
-    /// It must have this size.
-    pub if_size: Option<u64>,
-    /// It must have been written in this second.
-    pub if_last_modified: Option<Timestamp>,
+    /// What of it.
+    pub item: DeleteItem,
 }
 
-/// One object of a batch delete.
+/// An object or version that is deleted. One that is not there counts as deleted, unless there is a condition.
 #[derive(Clone, Debug, Default)]
 pub struct DeleteItem {
     /// Key.
     pub key: String,
     /// A version; `None`: the current one.
-    pub version: Option<VersionId>,
+    pub version: Option<VersionRef>,
     /// Condition on its entity tag.
     pub conditions: Conditions,
     /// It must have this size.
     pub if_size: Option<u64>,
     /// It must have been written in this second.
     pub if_last_modified: Option<Timestamp>,
+    /// Whether a governance lock is bypassed; the caller may.
+    pub bypass_governance: bool,
+    /// Who deletes, when it is not the bucket's owner: the owner of the delete marker.
+    pub owner: Option<Owner>,
+}
+
+/// What a delete did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DeleteOutcome {
+    /// The delete marker that was made, or the version that was deleted; `None` where versions are not kept.
+    pub version: Option<VersionRef>,
+    /// Whether that is a delete marker.
+    pub delete_marker: bool,
 }
 
 /// What became of each item of a batch delete, in its order.
-pub type DeleteResults = Vec<Result<(), ServiceError>>;
+pub type DeleteResults = Vec<Result<DeleteOutcome, ServiceError>>;
 
 /// What a copy takes over from its source.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum MetadataDirective {
     /// System headers and user metadata of the source.
+    #[default]
     Copy,
     /// These.
     Replace {
@@ -56,14 +63,14 @@ pub enum MetadataDirective {
 }
 
 /// Copies an object within the cluster, without moving its bytes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct CopyRequest {
     /// Bucket of the source.
     pub source_bucket: String,
     /// Key of the source.
     pub source_key: String,
     /// Version of the source; `None`: the current one.
-    pub source_version: Option<VersionId>,
+    pub source_version: Option<VersionRef>,
     /// Conditions on the source.
     pub source_conditions: Conditions,
     /// Bucket of the copy.
@@ -80,6 +87,12 @@ pub struct CopyRequest {
     pub storage_class: Option<String>,
     /// Checksum of the copy; `None`: the source's.
     pub checksum_algorithm: Option<ChecksumAlgorithm>,
+    /// Lock of the copy; the source's is not taken over.
+    pub lock: ObjectLock,
+    /// Who copies, when it is not the bucket's owner.
+    pub owner: Option<Owner>,
+    /// Access control list of the copy; the source's is not taken over.
+    pub acl: Option<Vec<u8>>,
 }
 
 /// An object was copied.
@@ -88,7 +101,7 @@ pub struct CopyOutcome {
     /// The copy.
     pub object: PutOutcome,
     /// The version that was copied.
-    pub source_version: VersionId,
+    pub source_version: Option<VersionRef>,
 }
 
 /// Lists objects, or the uploads of [`ListUploadsRequest`], in the byte order of their keys.
@@ -123,6 +136,8 @@ pub struct ListEntry {
     pub checksum_algorithm: Option<ChecksumAlgorithm>,
     /// What the checksum is over.
     pub checksum_type: Option<ChecksumType>,
+    /// Who wrote it, when that is not the bucket's owner.
+    pub owner: Option<Owner>,
 }
 
 /// A page of a listing.
@@ -155,6 +170,12 @@ pub struct CreateUploadRequest {
     pub checksum_algorithm: Option<ChecksumAlgorithm>,
     /// What the checksum is over; `None`: the algorithm's usual.
     pub checksum_type: Option<ChecksumType>,
+    /// Lock of the object to be.
+    pub lock: ObjectLock,
+    /// Who uploads, when it is not the bucket's owner.
+    pub owner: Option<Owner>,
+    /// Access control list of the object to be.
+    pub acl: Option<Vec<u8>>,
 }
 
 /// An upload was begun.
@@ -210,7 +231,7 @@ pub struct PartCopyRequest {
     /// Key of the source.
     pub source_key: String,
     /// Version of the source; `None`: the current one.
-    pub source_version: Option<VersionId>,
+    pub source_version: Option<VersionRef>,
     /// Conditions on the source.
     pub source_conditions: Conditions,
     /// First and last byte, inclusive; `None`: all.
@@ -231,7 +252,7 @@ pub struct PartCopyOutcome {
     /// The part.
     pub part: PartOutcome,
     /// The version that was copied.
-    pub source_version: VersionId,
+    pub source_version: Option<VersionRef>,
 }
 
 /// A part in the list of a completion.
@@ -329,6 +350,8 @@ pub struct UploadInfo {
     pub checksum_algorithm: Option<ChecksumAlgorithm>,
     /// What the checksum is over, when the client chose an algorithm.
     pub checksum_type: Option<ChecksumType>,
+    /// Who began it, when that is not the bucket's owner.
+    pub owner: Option<Owner>,
 }
 
 /// Lists uploads that are going on.
@@ -360,4 +383,48 @@ pub struct ObjectAttributes {
     pub parts: Vec<PartInfo>,
     /// The last number of `parts`, when there is more.
     pub next: Option<u16>,
+}
+
+/// Names an object, or one of its versions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ObjectRef {
+    /// Bucket name.
+    pub bucket: String,
+    /// Key.
+    pub key: String,
+    /// A version; `None`: the current one.
+    pub version: Option<VersionRef>,
+}
+
+/// Lists versions and delete markers: by key, the newest first.
+#[derive(Clone, Debug, Default)]
+pub struct ListVersionsRequest {
+    /// As for objects; `after` is the key marker.
+    pub list: ListRequest,
+    /// With a key marker: versions of that key after this one, too.
+    pub after_version: Option<VersionRef>,
+}
+
+/// A version in a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VersionEntry {
+    /// What objects and versions have in common. A delete marker has key, time and owner alone.
+    pub entry: ListEntry,
+    /// Which version it is.
+    pub version: VersionRef,
+    /// Whether nothing was written after it.
+    pub latest: bool,
+    /// Whether it is a delete marker.
+    pub delete_marker: bool,
+}
+
+/// A page of versions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VersionsPage {
+    /// Versions and delete markers.
+    pub versions: Vec<VersionEntry>,
+    /// Common prefixes, ascending.
+    pub common_prefixes: Vec<String>,
+    /// Key marker (or common prefix) of the next page, and its version id marker.
+    pub next: Option<(String, Option<VersionRef>)>,
 }

@@ -81,7 +81,7 @@ impl ObjectService {
             if source_changed(&answer) {
                 continue;
             }
-            return Ok(PartCopyOutcome { part: answer?, source_version: source.record.version });
+            return Ok(PartCopyOutcome { part: answer?, source_version: source.told() });
         }
         Err(ServiceError::ConditionalRequestConflict)
     }

@@ -4,8 +4,8 @@ use karri_ring_types::Timestamp;
 
 use crate::body::{Body, Claims};
 use crate::buckets::KnownBucket;
-use crate::messages::{Command, PutCommand, Query, Refusal, Written};
-use crate::records::{CurrentRecord, Description, Etag, VersionRecord};
+use crate::messages::{Command, ObjectState, PutCommand, Query, Refusal, Written};
+use crate::records::{Access, Description, Etag, VersionRecord};
 use crate::service::check_key;
 use crate::{
     ByteSource, ChecksumType, Conditions, ObjectService, PutOutcome, PutRequest, STORAGE_CLASS_DEFAULT, ServiceError,
@@ -34,11 +34,11 @@ impl ObjectService {
             md5: request.md5,
             algorithm: request.checksum_algorithm,
             also: None,
-            checksum: request.checksum,
+            checksum: request.checksum.clone(),
         };
         let route = bucket.id.route(&request.key);
         if claims.length.is_none_or(|length| length > karri_ring_types::INLINE_SIZE_BYTES_MAX as u64) {
-            self.check_before_upload(&request.bucket, &bucket, &route, &request.conditions).await?;
+            self.check_before_upload(&request, &bucket, &route).await?;
         }
         let body = self.take_body(source, &claims, self.new_data(), &route).await?;
         let description = Description {
@@ -56,6 +56,10 @@ impl ObjectService {
             checksum_type: ChecksumType::FullObject,
             description,
             data: body.data.clone(),
+            delete_marker: false,
+            null: false,
+            lock: request.lock,
+            access: Access { owner: request.owner, acl: request.acl },
         };
         self.publish(&request.bucket, &bucket, route, &request.key, request.conditions, record, body).await
     }
@@ -63,23 +67,25 @@ impl ObjectService {
     /// A large upload is not taken in when it is clear before that it will be refused.
     async fn check_before_upload(
         &self,
-        name: &str,
+        request: &PutRequest,
         bucket: &KnownBucket,
         route: &[u8],
-        conditions: &Conditions,
     ) -> Result<(), ServiceError> {
-        let query = Query::Current { route: route.to_vec() };
-        let current: Option<CurrentRecord> = match self.query(route, &query).await? {
-            Ok(current) => current,
+        let query = Query::State { route: route.to_vec(), version: None };
+        let state: ObjectState = match self.query(route, &query).await? {
+            Ok(state) => state,
             // Should the name have a new bucket by now, it is found when the client tries again.
-            Err(Refusal::NoSuchBucket) => match self.bucket_instead(name, bucket).await {
+            Err(Refusal::NoSuchBucket) => match self.bucket_instead(&request.bucket, bucket).await {
                 Ok(_) => return Err(ServiceError::SlowDown),
                 Err(failure) => return Err(failure),
             },
             Err(refusal) => return Err(refusal.into()),
         };
-        let etag = current.map(|current| current.etag.text());
-        conditions.check_write(etag.as_deref()).map_err(ServiceError::from)
+        if state.bucket.lock.is_none() && !request.lock.is_empty() {
+            return Err(ServiceError::NoObjectLock);
+        }
+        let etag = state.current.map(|current| current.etag.text());
+        request.conditions.check_write(etag.as_deref()).map_err(ServiceError::from)
     }
 
     /// Makes a body the current version.
@@ -143,7 +149,7 @@ impl ObjectService {
 pub(crate) fn outcome(record: VersionRecord, written: Written) -> PutOutcome {
     PutOutcome {
         etag: record.etag.text(),
-        version: written.version,
+        version: written.told,
         checksum_type: record.checksum.as_ref().map(|_| record.checksum_type),
         checksum: record.checksum,
         size: record.size,

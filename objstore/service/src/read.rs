@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use karri_ring_node::ExtentRef;
-use karri_ring_types::{DataId, VersionId};
+use karri_ring_types::DataId;
 
 use crate::api::{Content, GetOutcome, GetRequest, HeadOutcome, ObjectInfo, RangeSpec, Served, ServedPart};
 use crate::buckets::in_bucket;
@@ -17,7 +17,7 @@ use crate::messages::{PartRows, Query};
 use crate::ports::Extents;
 use crate::records::{Data, PartRecord, PartRun, VersionRecord, decode_and_tail};
 use crate::service::check_key;
-use crate::{ObjectService, STORAGE_CLASS_DEFAULT, ServiceError};
+use crate::{BucketState, ObjectService, STORAGE_CLASS_DEFAULT, ServiceError, VersionRef};
 
 /// Rows of parts that a reader asks for at a time.
 const PART_ROWS_PER_QUERY: u32 = 64;
@@ -25,6 +25,7 @@ const PART_ROWS_PER_QUERY: u32 = 64;
 /// A version as it was found.
 pub(crate) struct Found {
     pub(crate) route: Vec<u8>,
+    pub(crate) bucket: BucketState,
     pub(crate) record: VersionRecord,
     /// The bytes of inline data.
     pub(crate) inline: Bytes,
@@ -52,10 +53,19 @@ impl Found {
             checksum_type: record.checksum.as_ref().map(|_| record.checksum_type),
             parts_count: record.data.parts_count(),
             storage_class: description.storage_class.unwrap_or_else(|| STORAGE_CLASS_DEFAULT.to_owned()),
-            version: record.version,
+            version: self.told(),
             tags_count: u32::try_from(description.tags.len()).unwrap_or(u32::MAX),
             tags: description.tags,
+            lock: record.lock,
+            bucket_has_lock: self.bucket.lock.is_some(),
+            owner: record.access.owner.clone(),
+            acl: record.access.acl.clone(),
         }
+    }
+
+    /// The version as clients are told of it.
+    pub(crate) fn told(&self) -> Option<VersionRef> {
+        self.bucket.told(self.record.null, self.record.version)
     }
 }
 
@@ -103,18 +113,27 @@ impl ObjectService {
     }
 
     /// Looks a version up.
-    pub(crate) async fn find(&self, name: &str, key: &str, version: Option<VersionId>) -> Result<Found, ServiceError> {
+    pub(crate) async fn find(&self, name: &str, key: &str, version: Option<VersionRef>) -> Result<Found, ServiceError> {
         check_key(key)?;
         in_bucket!(self, name, |bucket| self.find_in(bucket.id, key, version).await)
     }
 
-    async fn find_in(&self, bucket: BucketId, key: &str, version: Option<VersionId>) -> Result<Found, ServiceError> {
+    async fn find_in(&self, bucket: BucketId, key: &str, version: Option<VersionRef>) -> Result<Found, ServiceError> {
         let route = bucket.route(key);
         let answer = self.query_raw(&route, &Query::Object { route: route.clone(), version }).await?;
         match answer.first() {
             Some(&OBJECT_FOUND) => {
-                let (record, inline) = decode_and_tail::<VersionRecord>(&answer.slice(1..))?;
-                Ok(Found { route, record, inline })
+                let (bucket, row) = decode_and_tail::<BucketState>(&answer.slice(1..))?;
+                let (record, inline) = decode_and_tail::<VersionRecord>(&row)?;
+                let found = Found { route, bucket, record, inline };
+                match found.record.delete_marker {
+                    true => Err(ServiceError::DeleteMarker {
+                        version: found.told(),
+                        last_modified: found.record.modified,
+                        named: version.is_some(),
+                    }),
+                    false => Ok(found),
+                }
             }
             Some(&OBJECT_NO_KEY) if version.is_some() => Err(ServiceError::NoSuchVersion),
             Some(&OBJECT_NO_KEY) => Err(ServiceError::NoSuchKey),

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::keys::BucketId;
-use crate::{Checksum, ChecksumAlgorithm, ChecksumType, ContentHeaders, Owner};
+use crate::{BucketState, Checksum, ChecksumAlgorithm, ChecksumType, ContentHeaders, ObjectLock, Owner, VersionRef};
 
 /// Version of every record and message of this crate.
 const FORMAT: u8 = 1;
@@ -137,7 +137,16 @@ pub(crate) struct Description {
     pub(crate) storage_class: Option<String>,
 }
 
-/// A version of an object.
+/// Whose an object is and who may use it, where that is not as the bucket says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Access {
+    /// The writer, when it is not the bucket's owner.
+    pub(crate) owner: Option<Owner>,
+    /// Access control list, as the layer above reads it.
+    pub(crate) acl: Option<Vec<u8>>,
+}
+
+/// A version of an object, or a delete marker. What most versions do not have costs a byte.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct VersionRecord {
     pub(crate) version: VersionId,
@@ -148,6 +157,32 @@ pub(crate) struct VersionRecord {
     pub(crate) checksum_type: ChecksumType,
     pub(crate) description: Description,
     pub(crate) data: Data,
+    /// There is no object: what was there is hidden.
+    pub(crate) delete_marker: bool,
+    /// Written while versions were not kept; there is at most one of an object.
+    pub(crate) null: bool,
+    pub(crate) lock: ObjectLock,
+    pub(crate) access: Access,
+}
+
+impl VersionRecord {
+    /// A marker that hides the versions before it.
+    pub(crate) fn marker(version: VersionId, null: bool, modified: Timestamp, owner: Option<Owner>) -> Self {
+        Self {
+            version,
+            size: 0,
+            etag: Etag::Md5([0; 16]),
+            modified,
+            checksum: None,
+            checksum_type: ChecksumType::FullObject,
+            description: Description::default(),
+            data: Data::Inline,
+            delete_marker: true,
+            null,
+            lock: ObjectLock::default(),
+            access: Access { owner, acl: None },
+        }
+    }
 }
 
 /// What a listing prints of the current version.
@@ -159,6 +194,8 @@ pub(crate) struct CurrentRecord {
     pub(crate) modified: Timestamp,
     pub(crate) storage_class: Option<String>,
     pub(crate) checksum: Option<(ChecksumAlgorithm, ChecksumType)>,
+    pub(crate) null: bool,
+    pub(crate) owner: Option<Owner>,
 }
 
 impl CurrentRecord {
@@ -170,6 +207,8 @@ impl CurrentRecord {
             modified: record.modified,
             storage_class: record.description.storage_class.clone(),
             checksum: record.checksum.as_ref().map(|checksum| (checksum.algorithm, record.checksum_type)),
+            null: record.null,
+            owner: record.access.owner.clone(),
         }
     }
 }
@@ -181,6 +220,7 @@ pub(crate) struct BucketRecord {
     pub(crate) owner: Owner,
     pub(crate) created: Timestamp,
     pub(crate) region: String,
+    pub(crate) state: BucketState,
 }
 
 /// Counts the changes of a bucket's configuration documents.
@@ -193,7 +233,7 @@ pub(crate) struct ConfigRevisionRecord {
 
 /// How far the creation of a bucket has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum BucketState {
+pub(crate) enum EntryState {
     /// The name is taken, the record may not be there yet.
     Creating,
     /// The record was there. When it is not any more, the bucket was deleted and this entry is next.
@@ -204,7 +244,7 @@ pub(crate) enum BucketState {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct DirectoryEntry {
     pub(crate) id: BucketId,
-    pub(crate) state: BucketState,
+    pub(crate) state: EntryState,
     pub(crate) record: BucketRecord,
 }
 
@@ -217,6 +257,10 @@ pub(crate) struct UploadRecord {
     pub(crate) checksum_type: ChecksumType,
     /// Whether the client chose the algorithm, and is told checksums of parts.
     pub(crate) chosen: bool,
+    /// Lock of the object to be.
+    pub(crate) lock: ObjectLock,
+    /// Owner and access control list of the object to be.
+    pub(crate) access: Access,
 }
 
 /// A part. Its bytes are behind the record when they are inline.
@@ -234,7 +278,8 @@ pub(crate) struct PartRecord {
 /// A completed upload.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct CompletedRecord {
-    pub(crate) version: VersionId,
+    /// The version as clients are told of it.
+    pub(crate) told: Option<VersionRef>,
     pub(crate) size: u64,
     pub(crate) etag: Etag,
     pub(crate) modified: Timestamp,
@@ -249,6 +294,8 @@ pub(crate) struct OperationRecord {
     pub(crate) since: Timestamp,
     /// When the version was written, for a write.
     pub(crate) modified: Timestamp,
+    /// The version as clients are told of it.
+    pub(crate) told: Option<VersionRef>,
 }
 
 /// Work for the garbage collector.
@@ -308,6 +355,10 @@ mod tests {
                 ..Default::default()
             },
             data,
+            delete_marker: false,
+            null: true,
+            lock: ObjectLock::default(),
+            access: Access::default(),
         }
     }
 

@@ -182,6 +182,14 @@ impl From<Refusal> for ServiceError {
             Refusal::Write(refusal) => refusal.into(),
             Refusal::SourceChanged => Self::ConditionalRequestConflict,
             Refusal::Condemned | Refusal::Stale => Self::Unavailable,
+            Refusal::NoSuchVersion => Self::NoSuchVersion,
+            Refusal::DeleteMarker => {
+                Self::DeleteMarker { version: None, last_modified: karri_ring_types::Timestamp(0), named: true }
+            }
+            Refusal::Locked => Self::Locked,
+            Refusal::NoLock => Self::NoObjectLock,
+            Refusal::RetentionPassed => Self::RetentionPassed,
+            Refusal::LockNeedsVersioning => Self::LockNeedsVersioning,
             Refusal::InvalidPart { number } => Self::InvalidPart { part_number: number, etag: String::new() },
             Refusal::EntityTooSmall { number, size } => {
                 Self::EntityTooSmall { size, part_number: number, etag: String::new() }

@@ -10,7 +10,7 @@ use crate::list::upload_info;
 use crate::messages::{Answer, Command, CompleteCommand, Completed, ListedPart, Query, Refusal};
 use crate::put::kept_class;
 use crate::read::FoundPart;
-use crate::records::{Data, Description, PartRecord, UploadRecord};
+use crate::records::{Access, Data, Description, PartRecord, UploadRecord};
 use crate::service::check_key;
 use crate::{
     ByteSource, ChecksumAlgorithm, CompleteRequest, CompletedPart, CreateUploadOutcome, CreateUploadRequest,
@@ -53,6 +53,8 @@ impl ObjectService {
             algorithm,
             checksum_type,
             chosen: request.checksum_algorithm.is_some(),
+            lock: request.lock,
+            access: Access { owner: request.owner, acl: request.acl },
         };
         let upload = self.new_data();
         in_bucket!(self, &request.bucket, |bucket| {
@@ -201,7 +203,7 @@ impl ObjectService {
         let completed = answer.map_err(|refusal| with_etag(refusal.into(), &request.parts))?;
         Ok(PutOutcome {
             etag: completed.etag.text(),
-            version: completed.version,
+            version: completed.told,
             checksum_type: completed.checksum.as_ref().map(|_| completed.checksum_type),
             checksum: completed.checksum,
             size: completed.size,

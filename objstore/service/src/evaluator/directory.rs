@@ -6,7 +6,7 @@ use karri_ring_types::Timestamp;
 use super::reply;
 use crate::keys::{self, BUCKET_NAMES, BUCKET_OWNERS};
 use crate::messages::{DirectoryCommand, DirectoryQuery};
-use crate::records::{BucketState, DirectoryEntry, decode};
+use crate::records::{DirectoryEntry, EntryState, decode};
 use crate::rows::{Rows, Step, load, store};
 
 /// The evaluator of the directory of buckets.
@@ -48,15 +48,15 @@ pub(crate) fn evaluate(rows: &mut dyn Rows, command: &[u8], now: Timestamp) -> R
         }
         DirectoryCommand::Activate { name, id } => {
             let entry = load::<DirectoryEntry>(rows, BUCKET_NAMES, name.as_bytes())?;
-            if let Some(mut entry) = entry.filter(|entry| entry.id == id && entry.state == BucketState::Creating) {
-                entry.state = BucketState::Active;
+            if let Some(mut entry) = entry.filter(|entry| entry.id == id && entry.state == EntryState::Creating) {
+                entry.state = EntryState::Active;
                 store(rows, BUCKET_NAMES, name.into_bytes(), &entry);
             }
             reply(&())
         }
         DirectoryCommand::Remove { name, id } => {
             let entry = load::<DirectoryEntry>(rows, BUCKET_NAMES, name.as_bytes())?;
-            if let Some(entry) = entry.filter(|entry| entry.id == id && entry.state == BucketState::Active) {
+            if let Some(entry) = entry.filter(|entry| entry.id == id && entry.state == EntryState::Active) {
                 rows.delete(BUCKET_OWNERS, keys::owner(&entry.record.owner.account_id, &name));
                 rows.delete(BUCKET_NAMES, name.into_bytes());
             }

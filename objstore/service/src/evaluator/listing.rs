@@ -5,9 +5,10 @@ use karri_ring_meta::EvaluateError;
 use karri_ring_types::DataId;
 
 use super::bucket_exists;
-use crate::keys::{self, BucketId, CURRENT, UPLOADS};
+use super::{state, versions};
+use crate::keys::{self, BucketId, CURRENT, UPLOADS, VERSIONS};
 use crate::messages::{Answer, Line, ListQuery, Listed, ListedPage, Refusal};
-use crate::records::decode;
+use crate::records::{VersionRecord, decode, decode_with_tail};
 use crate::rows::{Rows, Step};
 
 /// Bytes of keys and records in one answer.
@@ -37,12 +38,14 @@ pub(super) fn list(rows: &mut dyn Rows, query: &ListQuery) -> Result<Answer<List
     let table = match query.listed {
         Listed::Objects => CURRENT,
         Listed::Uploads => UPLOADS,
+        Listed::Versions => VERSIONS,
     };
+    let mut ages = Ages::before(rows, query)?;
     let end = keys::successor(&query.bucket.prefix(&query.prefix));
     let limit = usize::try_from(query.limit).unwrap_or(usize::MAX);
     let mut page = ListedPage { lines: Vec::new(), resume: None };
     let mut bytes = 0;
-    rows.scan(table, &query.from, &end, &mut |key, row| {
+    rows.scan(table, &ages.from.clone(), &end, &mut |key, row| {
         if page.lines.len() >= limit || bytes >= ANSWER_BYTES_MAX {
             page.resume = Some(key.to_vec());
             return Ok(Step::Stop);
@@ -58,7 +61,7 @@ pub(super) fn list(rows: &mut dyn Rows, query: &ListQuery) -> Result<Answer<List
                 Ok(Step::Seek(next))
             }
             None => {
-                page.lines.push(line(query.listed, parsed, &row)?);
+                page.lines.push(line(query.listed, parsed, &row, &mut ages)?);
                 Ok(Step::Next)
             }
         }
@@ -72,12 +75,56 @@ pub(super) fn list(rows: &mut dyn Rows, query: &ListQuery) -> Result<Answer<List
     Ok(Ok(page))
 }
 
-fn line(listed: Listed, parsed: keys::RowKey<'_>, row: &Bytes) -> Result<Line, EvaluateError> {
+fn line(listed: Listed, parsed: keys::RowKey<'_>, row: &Bytes, ages: &mut Ages) -> Result<Line, EvaluateError> {
     Ok(match listed {
         Listed::Objects => Line::Object(parsed.key, Box::new(decode(row)?)),
         Listed::Uploads => {
             let id = keys::parse_id(parsed.rest).unwrap_or_default();
             Line::Upload(parsed.key, DataId(id), Box::new(decode(row)?))
         }
+        Listed::Versions => {
+            let (record, _) = decode_with_tail::<VersionRecord>(row)?;
+            let latest = ages.is_first(parsed.route);
+            Line::Version(parsed.key, Box::new(state::line(&record, latest)))
+        }
     })
+}
+
+/// Tells the newest versions of objects apart from older ones.
+struct Ages {
+    /// First row to look at.
+    from: Vec<u8>,
+    /// The object whose newest version has been seen.
+    seen: Option<Vec<u8>>,
+}
+
+impl Ages {
+    fn before(rows: &mut dyn Rows, query: &ListQuery) -> Result<Self, EvaluateError> {
+        let mut ages = Self { from: query.from.clone(), seen: None };
+        let Some(route) = keys::parse(&query.from).map(|parsed| parsed.route.to_vec()) else { return Ok(ages) };
+        if query.listed != Listed::Versions {
+            return Ok(ages);
+        }
+        if let Some(after) = query.after_version
+            && let Some(id) = versions::resolve(rows, &route, after)?
+        {
+            ages.from = keys::version(&route, id);
+            ages.from.push(0);
+        }
+        // In the midst of an object: what is left are older versions, unless the newer ones are gone by now.
+        if ages.from.len() > route.len() {
+            let newest = versions::newest(rows, &route, None)?;
+            let passed = newest.is_some_and(|(newest, _)| keys::version(&route, newest.version) < ages.from);
+            ages.seen = passed.then_some(route);
+        }
+        Ok(ages)
+    }
+
+    fn is_first(&mut self, route: &[u8]) -> bool {
+        let first = self.seen.as_deref() != Some(route);
+        if first {
+            self.seen = Some(route.to_vec());
+        }
+        first
+    }
 }

@@ -7,7 +7,10 @@ mod directory;
 mod listing;
 mod objects;
 mod sharing;
+mod state;
+mod updates;
 mod uploads;
+mod versions;
 
 use karri_ring_meta::{EvaluateError, Evaluator, Latches, Table, View};
 use karri_ring_types::Timestamp;
@@ -28,7 +31,7 @@ use crate::rows::{Rows, load, store};
 pub(crate) const OBJECT_NO_BUCKET: u8 = 0;
 /// No such key or version.
 pub(crate) const OBJECT_NO_KEY: u8 = 1;
-/// The row of the version follows.
+/// The bucket's settings and the row of the version follow.
 pub(crate) const OBJECT_FOUND: u8 = 2;
 
 /// A command that was under way for longer than this is refused: what it would collide with is forgotten later.
@@ -71,9 +74,11 @@ pub(crate) fn evaluate(rows: &mut dyn Rows, command: &[u8], now: Timestamp) -> R
         }
         Command::Put(put) => reply(&objects::put(rows, *put, tail, now)?),
         Command::CopyWithin(copy) => reply(&objects::copy_within(rows, *copy, now)?),
-        Command::Delete { route, version } => reply(&objects::delete(rows, &route, version, now)?),
-        Command::DeleteIf { route, version, operation, issued } => {
-            reply(&objects::delete_if(rows, &route, version, operation, issued, now)?)
+        Command::Delete(delete) => reply(&objects::delete(rows, *delete, now)?),
+        Command::Mark(mark) => reply(&objects::mark(rows, *mark, now)?),
+        Command::Update(update) => reply(&updates::update(rows, *update, now)?),
+        Command::ChangeBucket { id, operation, issued, change } => {
+            reply(&updates::change_bucket(rows, id, operation, issued, change, now)?)
         }
         Command::CreateUpload { route, upload, record } => reply(&uploads::create(rows, &route, upload, *record, now)?),
         Command::PutPart { route, upload, number, record } => {
@@ -103,8 +108,8 @@ pub(crate) fn answer(rows: &mut dyn Rows, query: &[u8]) -> Result<Vec<u8>, Evalu
     match decode::<Query>(query)? {
         Query::Bucket { id } => reply(&load::<BucketRecord>(rows, BUCKETS, &id.0)?),
         Query::Settings { id, known } => reply(&configs::settings(rows, id, known)?),
-        Query::Object { route, version } => objects::find(rows, &route, version),
-        Query::Current { route } => reply(&objects::current_if_bucket(rows, &route)?),
+        Query::Object { route, version } => state::find(rows, &route, version),
+        Query::State { route, version } => reply(&state::state(rows, &route, version)?),
         Query::Upload { route, upload } => reply(&uploads::find(rows, &route, upload)?),
         Query::Parts { route, data, after, limit } => reply(&uploads::parts(rows, &route, data, after, limit)?),
         Query::List(list) => reply(&listing::list(rows, &list)?),
@@ -125,11 +130,14 @@ fn latches(command: &Command) -> Latches {
     let (shared, exclusive) = match command {
         Command::CreateBucket { id, .. }
         | Command::DeleteBucket { id }
+        | Command::ChangeBucket { id, .. }
         | Command::PutBucketConfig { id, .. }
         | Command::DeleteBucketConfig { id, .. } => (vec![], vec![latch(BUCKETS, &id.0)]),
         Command::Put(put) => (vec![bucket(&put.route)], vec![object(&put.route)]),
         Command::CopyWithin(copy) => (vec![bucket(&copy.route)], vec![object(&copy.route)]),
-        Command::Delete { route, .. } | Command::DeleteIf { route, .. } => (vec![bucket(route)], vec![object(route)]),
+        Command::Delete(delete) => (vec![bucket(&delete.route)], vec![object(&delete.route)]),
+        Command::Mark(mark) => (vec![bucket(&mark.route)], vec![object(&mark.route)]),
+        Command::Update(update) => (vec![bucket(&update.route)], vec![object(&update.route)]),
         Command::CreateUpload { route, upload: id, .. } => (vec![bucket(route)], vec![upload(route, id.0)]),
         Command::PutPart { route, upload: id, number, .. } => {
             (vec![bucket(route), upload(route, id.0)], vec![latch(PARTS, &keys::part(route, *id, *number))])

@@ -1,68 +1,17 @@
-//! Writing, finding and deleting versions.
+//! Writing and deleting versions.
 
 use karri_ring_meta::EvaluateError;
-use karri_ring_types::{Timestamp, VersionId};
+use karri_ring_types::Timestamp;
 
-use super::{OBJECT_FOUND, OBJECT_NO_BUCKET, OBJECT_NO_KEY, bucket_exists, is_stale};
+use super::is_stale;
+use super::versions::{self, bucket_state, current, done_before, drop_row, install};
+use crate::Versioning;
 use crate::keys::{self, CONDEMNED, CURRENT, GARBAGE, OPERATIONS, VERSIONS};
-use crate::messages::{Answer, CopyWithinCommand, PutCommand, Refusal, Written};
+use crate::messages::{Answer, CopyWithinCommand, DeleteCommand, Exclusive, MarkCommand, PutCommand, Refusal, Written};
 use crate::records::{
-    CurrentRecord, Data, GarbageRecord, GarbageWork, OperationRecord, VersionRecord, decode_with_tail, encode_with_tail,
+    CurrentRecord, Data, GarbageRecord, GarbageWork, OperationRecord, VersionRecord, encode_with_tail,
 };
-use crate::rows::{Rows, load, store};
-
-/// A version that is replaced or deleted within this time leaves a note for its writer's command, should that
-/// arrive again.
-const RETRY_MS_MAX: u64 = 5 * 60 * 1000;
-
-pub(super) fn current(rows: &mut dyn Rows, route: &[u8]) -> Result<Option<CurrentRecord>, EvaluateError> {
-    load(rows, CURRENT, route)
-}
-
-pub(super) fn current_if_bucket(
-    rows: &mut dyn Rows,
-    route: &[u8],
-) -> Result<Answer<Option<CurrentRecord>>, EvaluateError> {
-    if !bucket_exists(rows, route)? {
-        return Ok(Err(Refusal::NoSuchBucket));
-    }
-    current(rows, route).map(Ok)
-}
-
-pub(super) fn find(rows: &mut dyn Rows, route: &[u8], version: Option<VersionId>) -> Result<Vec<u8>, EvaluateError> {
-    let version = match version {
-        Some(version) => Some(version),
-        None => current(rows, route)?.map(|current| current.version),
-    };
-    let row = match version {
-        Some(version) => rows.get(VERSIONS, &keys::version(route, version))?,
-        None => None,
-    };
-    match row {
-        Some(row) => {
-            let mut found = Vec::with_capacity(1 + row.len());
-            found.push(OBJECT_FOUND);
-            found.extend_from_slice(&row);
-            Ok(found)
-        }
-        None if bucket_exists(rows, route)? => Ok(vec![OBJECT_NO_KEY]),
-        None => Ok(vec![OBJECT_NO_BUCKET]),
-    }
-}
-
-/// The earlier success of a command that arrives again.
-pub(super) fn done_before(
-    rows: &mut dyn Rows,
-    route: &[u8],
-    current: Option<&CurrentRecord>,
-    version: VersionId,
-) -> Result<Option<Written>, EvaluateError> {
-    if let Some(current) = current.filter(|current| current.version == version) {
-        return Ok(Some(Written { version, modified: current.modified }));
-    }
-    let note: Option<OperationRecord> = load(rows, OPERATIONS, &keys::with_id(route, version.0))?;
-    Ok(note.map(|note| Written { version, modified: note.modified }))
-}
+use crate::rows::{Rows, store};
 
 pub(super) fn put(
     rows: &mut dyn Rows,
@@ -70,12 +19,10 @@ pub(super) fn put(
     body: &[u8],
     now: Timestamp,
 ) -> Result<Answer<Written>, EvaluateError> {
-    let PutCommand { route, issued, conditions, mut record } = put;
-    if !bucket_exists(rows, &route)? {
-        return Ok(Err(Refusal::NoSuchBucket));
-    }
+    let PutCommand { route, issued, conditions, record } = put;
+    let Some(bucket) = bucket_state(rows, &route)? else { return Ok(Err(Refusal::NoSuchBucket)) };
     let current = current(rows, &route)?;
-    if let Some(written) = done_before(rows, &route, current.as_ref(), record.version)? {
+    if let Some(written) = done_before(rows, &route, &bucket, current.as_ref(), record.version)? {
         return Ok(Ok(written));
     }
     if is_stale(issued, now) {
@@ -90,44 +37,7 @@ pub(super) fn put(
     if let Err(refusal) = conditions.check_write(etag.as_deref()) {
         return Ok(Err(Refusal::Write(refusal)));
     }
-    if let Some(current) = &current {
-        retire(rows, &route, current, now, true)?;
-    }
-    record.modified = later(now, current.as_ref());
-    Ok(Ok(write(rows, route, &record, body)))
-}
-
-/// When a version is written: never before the one that it replaces.
-pub(super) fn later(now: Timestamp, current: Option<&CurrentRecord>) -> Timestamp {
-    current.map_or(now, |current| now.max(current.modified))
-}
-
-/// Makes a version the current one.
-pub(super) fn write(rows: &mut dyn Rows, route: Vec<u8>, record: &VersionRecord, body: &[u8]) -> Written {
-    rows.put(VERSIONS, keys::version(&route, record.version), encode_with_tail(record, body));
-    store(rows, CURRENT, route, &CurrentRecord::of(record));
-    Written { version: record.version, modified: record.modified }
-}
-
-/// Removes the current version. Its data becomes garbage, unless another version goes on with it.
-pub(super) fn retire(
-    rows: &mut dyn Rows,
-    route: &[u8],
-    current: &CurrentRecord,
-    now: Timestamp,
-    data_too: bool,
-) -> Result<(), EvaluateError> {
-    let row = keys::version(route, current.version);
-    if data_too && let Some(record) = rows.get(VERSIONS, &row)? {
-        let (record, _) = decode_with_tail::<VersionRecord>(&record)?;
-        discard(rows, route, record.data, now);
-    }
-    rows.delete(VERSIONS, row);
-    if now.as_millis().saturating_sub(current.modified.as_millis()) <= RETRY_MS_MAX {
-        let note = OperationRecord { since: now, modified: current.modified };
-        store(rows, OPERATIONS, keys::with_id(route, current.version.0), &note);
-    }
-    Ok(())
+    install(rows, &route, &bucket, record, body, now)
 }
 
 /// Hands data to the collector.
@@ -144,77 +54,95 @@ pub(super) fn discard(rows: &mut dyn Rows, route: &[u8], data: Data, now: Timest
     store(rows, GARBAGE, keys::with_id(route, id.0), &GarbageRecord { since: now, work });
 }
 
+/// Only where versions are not kept: elsewhere both versions stay, and the new one borrows.
 pub(super) fn copy_within(
     rows: &mut dyn Rows,
     copy: CopyWithinCommand,
     now: Timestamp,
 ) -> Result<Answer<Written>, EvaluateError> {
-    let CopyWithinCommand { route, issued, conditions, source, version, description, checksum } = copy;
-    if !bucket_exists(rows, &route)? {
-        return Ok(Err(Refusal::NoSuchBucket));
-    }
+    let CopyWithinCommand { route, issued, conditions, source, version, description, access, checksum } = copy;
+    let Some(bucket) = bucket_state(rows, &route)? else { return Ok(Err(Refusal::NoSuchBucket)) };
     let current = current(rows, &route)?;
-    if let Some(written) = done_before(rows, &route, current.as_ref(), version)? {
+    if let Some(written) = done_before(rows, &route, &bucket, current.as_ref(), version)? {
         return Ok(Ok(written));
     }
     if is_stale(issued, now) {
         return Ok(Err(Refusal::Stale));
     }
+    if bucket.versioning != Versioning::Unversioned {
+        return Ok(Err(Refusal::SourceChanged));
+    }
     let etag = current.as_ref().map(|current| current.etag.text());
     if let Err(refusal) = conditions.check_write(etag.as_deref()) {
         return Ok(Err(Refusal::Write(refusal)));
     }
-    let Some(current) = current.filter(|current| current.version == source) else {
+    if current.is_none_or(|current| current.version != source) {
+        return Ok(Err(Refusal::SourceChanged));
+    }
+    let Some((before, row)) = versions::version(rows, &route, source)? else {
         return Ok(Err(Refusal::SourceChanged));
     };
-    let Some(row) = rows.get(VERSIONS, &keys::version(&route, source))? else {
-        return Ok(Err(Refusal::SourceChanged));
-    };
-    let (mut record, body) = decode_with_tail::<VersionRecord>(&row)?;
-    retire(rows, &route, &current, now, false)?;
-    record.version = version;
-    record.modified = later(now, Some(&current));
-    record.description = description;
+    let mut record = VersionRecord { version, description, access, ..before.clone() };
+    record.modified = now.max(before.modified);
+    let body = row.len() - encode_with_tail(&before, &[]).len();
+    drop_row(rows, &route, &bucket, before, now, false);
     if checksum.is_some() {
         record.checksum = checksum;
         record.checksum_type = crate::ChecksumType::FullObject;
     }
-    Ok(Ok(write(rows, route, &record, &row[row.len() - body..])))
+    rows.put(VERSIONS, keys::version(&route, version), encode_with_tail(&record, &row[row.len() - body..]));
+    let written = Written { told: bucket.told(record.null, version), modified: record.modified };
+    store(rows, CURRENT, route, &CurrentRecord::of(&record));
+    Ok(Ok(written))
 }
 
-pub(super) fn delete(
-    rows: &mut dyn Rows,
-    route: &[u8],
-    version: VersionId,
-    now: Timestamp,
-) -> Result<Answer<()>, EvaluateError> {
-    if let Some(current) = current(rows, route)?.filter(|current| current.version == version) {
-        retire(rows, route, &current, now, true)?;
-        rows.delete(CURRENT, route.to_vec());
+pub(super) fn delete(rows: &mut dyn Rows, command: DeleteCommand, now: Timestamp) -> Result<Answer<()>, EvaluateError> {
+    let DeleteCommand { route, version, current_only, exclusive, bypass } = command;
+    if let Some(Exclusive { operation, issued }) = exclusive {
+        if rows.get(OPERATIONS, &keys::with_id(&route, operation.0))?.is_some() {
+            return Ok(Ok(()));
+        }
+        if is_stale(issued, now) {
+            return Ok(Err(Refusal::Stale));
+        }
     }
+    let Some(bucket) = bucket_state(rows, &route)? else { return Ok(Err(Refusal::NoSuchBucket)) };
+    if current_only && bucket.versioning != Versioning::Unversioned {
+        return Ok(Err(Refusal::SourceChanged));
+    }
+    let Some((record, _)) = versions::version(rows, &route, version)? else {
+        // Gone already. Whoever wanted to be the one who deletes it was too late.
+        return Ok(exclusive.map_or(Ok(()), |_| Err(Refusal::SourceChanged)));
+    };
+    if record.lock.holds(now, bypass) {
+        return Ok(Err(Refusal::Locked));
+    }
+    if let Some(Exclusive { operation, .. }) = exclusive {
+        let note = OperationRecord { since: now, modified: record.modified, told: None };
+        store(rows, OPERATIONS, keys::with_id(&route, operation.0), &note);
+    }
+    versions::remove(rows, &route, &bucket, record, now)?;
     Ok(Ok(()))
 }
 
-pub(super) fn delete_if(
+pub(super) fn mark(
     rows: &mut dyn Rows,
-    route: &[u8],
-    version: VersionId,
-    operation: VersionId,
-    issued: Timestamp,
+    command: MarkCommand,
     now: Timestamp,
-) -> Result<Answer<()>, EvaluateError> {
-    let note = keys::with_id(route, operation.0);
-    if rows.get(OPERATIONS, &note)?.is_some() {
-        return Ok(Ok(()));
+) -> Result<Answer<Written>, EvaluateError> {
+    let MarkCommand { route, issued, marker, current: expected, owner } = command;
+    let Some(bucket) = bucket_state(rows, &route)? else { return Ok(Err(Refusal::NoSuchBucket)) };
+    let current = current(rows, &route)?;
+    if let Some(written) = done_before(rows, &route, &bucket, current.as_ref(), marker)? {
+        return Ok(Ok(written));
     }
     if is_stale(issued, now) {
         return Ok(Err(Refusal::Stale));
     }
-    let Some(current) = current(rows, route)?.filter(|current| current.version == version) else {
+    let changed = expected.is_some_and(|expected| current.as_ref().is_none_or(|current| current.version != expected));
+    if changed || bucket.versioning == Versioning::Unversioned {
         return Ok(Err(Refusal::SourceChanged));
-    };
-    retire(rows, route, &current, now, true)?;
-    rows.delete(CURRENT, route.to_vec());
-    store(rows, OPERATIONS, note, &OperationRecord { since: now, modified: current.modified });
-    Ok(Ok(()))
+    }
+    let null = bucket.versioning == Versioning::Suspended;
+    install(rows, &route, &bucket, VersionRecord::marker(marker, null, now, owner), &[], now)
 }

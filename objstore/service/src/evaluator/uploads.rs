@@ -5,7 +5,8 @@ use karri_ring_types::{DataId, Timestamp};
 use md5::{Digest, Md5};
 
 use super::bucket_exists;
-use super::objects::{current, discard, later, retire, write};
+use super::objects::discard;
+use super::versions::{bucket_state, current, install};
 use crate::checksum::combine;
 use crate::keys::{self, BucketId, COMPLETED, CONDEMNED, GARBAGE, PARTS, UPLOADS};
 use crate::messages::{Answer, CompleteCommand, Completed, ListedPart, PartRows, Refusal};
@@ -29,8 +30,9 @@ pub(super) fn create(
     mut record: UploadRecord,
     now: Timestamp,
 ) -> Result<Answer<Timestamp>, EvaluateError> {
-    if !bucket_exists(rows, route)? {
-        return Ok(Err(Refusal::NoSuchBucket));
+    let Some(bucket) = bucket_state(rows, route)? else { return Ok(Err(Refusal::NoSuchBucket)) };
+    if bucket.lock.is_none() && !record.lock.is_empty() {
+        return Ok(Err(Refusal::NoLock));
     }
     let id = keys::with_id(route, upload.0);
     if let Some(there) = load::<UploadRecord>(rows, UPLOADS, &id)? {
@@ -151,9 +153,7 @@ pub(super) fn complete(
 ) -> Result<Answer<Completed>, EvaluateError> {
     let route = &command.route;
     let id = keys::with_id(route, command.upload.0);
-    if !bucket_exists(rows, route)? {
-        return Ok(Err(Refusal::NoSuchBucket));
-    }
+    let Some(bucket) = bucket_state(rows, route)? else { return Ok(Err(Refusal::NoSuchBucket)) };
     if let Some(completed) = load::<Completed>(rows, COMPLETED, &id)? {
         return Ok(Ok(completed));
     }
@@ -169,28 +169,32 @@ pub(super) fn complete(
         Ok(whole) => whole,
         Err(refusal) => return Ok(Err(refusal)),
     };
-    if let Some(current) = &current {
-        retire(rows, route, current, now, true)?;
-    }
     let record = VersionRecord {
         version: command.version,
         size: whole.size,
         etag: whole.etag,
-        modified: later(now, current.as_ref()),
+        modified: now,
         checksum: whole.checksum,
         checksum_type: upload.checksum_type,
         description: upload.description,
         data: Data::Parts { data: command.upload, loan: None, runs: whole.runs.clone() },
+        delete_marker: false,
+        null: false,
+        lock: upload.lock,
+        access: upload.access,
     };
-    write(rows, route.clone(), &record, &[]);
-    let completed = Completed {
-        version: record.version,
+    let mut completed = Completed {
+        told: None,
         size: record.size,
         etag: record.etag,
-        modified: record.modified,
-        checksum: record.checksum,
+        modified: now,
+        checksum: record.checksum.clone(),
         checksum_type: record.checksum_type,
     };
+    match install(rows, route, &bucket, record, &[], now)? {
+        Ok(written) => (completed.told, completed.modified) = (written.told, written.modified),
+        Err(refusal) => return Ok(Err(refusal)),
+    }
     rows.delete(UPLOADS, id.clone());
     store(rows, COMPLETED, id.clone(), &completed);
     if whole.unused {

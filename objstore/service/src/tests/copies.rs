@@ -6,7 +6,7 @@ use super::support::{BUCKET, Fate, World, collect, content, get_request, new_buc
 use crate::checksum::checksum_of;
 use crate::keys::{GARBAGE, HOLDERS, RELEASED};
 use crate::{
-    ChecksumAlgorithm, Conditions, ContentHeaders, CopyOutcome, CopyRequest, DeleteRequest, EtagCondition,
+    ChecksumAlgorithm, Conditions, ContentHeaders, CopyOutcome, CopyRequest, DeleteItem, DeleteRequest, EtagCondition,
     MetadataDirective, ServiceError,
 };
 
@@ -14,15 +14,9 @@ fn copy(from: &str, to: &str) -> CopyRequest {
     CopyRequest {
         source_bucket: BUCKET.into(),
         source_key: from.into(),
-        source_version: None,
-        source_conditions: Conditions::default(),
         bucket: BUCKET.into(),
         key: to.into(),
-        conditions: Conditions::default(),
-        metadata: MetadataDirective::Copy,
-        tags: None,
-        storage_class: None,
-        checksum_algorithm: None,
+        ..Default::default()
     }
 }
 
@@ -32,7 +26,7 @@ fn replaced() -> MetadataDirective {
 }
 
 async fn delete(world: &World, key: &str) {
-    let request = DeleteRequest { bucket: BUCKET.into(), key: key.into(), ..Default::default() };
+    let request = DeleteRequest { bucket: BUCKET.into(), item: DeleteItem { key: key.into(), ..Default::default() } };
     world.service.delete_object(request).await.expect("deleted");
 }
 

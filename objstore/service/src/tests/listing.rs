@@ -20,6 +20,8 @@ async fn listed_world(keys: &BTreeSet<String>) -> World {
             modified: world.clock.now(),
             storage_class: None,
             checksum: None,
+            null: true,
+            owner: None,
         };
         let row = (false, crate::keys::CURRENT.0, bucket.id.route(key));
         world.meta.state.lock().insert(row, crate::records::encode(&record).into());

@@ -43,7 +43,7 @@ async fn what_is_put_is_got() {
 }
 
 fn delete(key: &str) -> DeleteRequest {
-    DeleteRequest { bucket: BUCKET.into(), key: key.into(), ..Default::default() }
+    DeleteRequest { bucket: BUCKET.into(), item: DeleteItem { key: key.into(), ..Default::default() } }
 }
 
 #[tokio::test]
@@ -218,7 +218,11 @@ async fn writes_on_condition() {
         put(only(&first.etag), b"3").await,
         Err(ServiceError::PreconditionFailed { condition: "If-Match" })
     ));
-    let conditional = |etag: &str| DeleteRequest { conditions: only(etag), ..delete("k") };
+    let conditional = |etag: &str| {
+        let mut request = delete("k");
+        request.item.conditions = only(etag);
+        request
+    };
     assert!(world.service.delete_object(conditional(&first.etag)).await.is_err());
     world.service.delete_object(conditional(&second.etag)).await.expect("deleted");
     assert!(matches!(world.service.delete_object(conditional(&second.etag)).await, Err(ServiceError::NoSuchKey)));
@@ -288,6 +292,10 @@ async fn condemned_data_is_not_published() {
         checksum_type: crate::ChecksumType::FullObject,
         description: Default::default(),
         data: body.data.clone(),
+        delete_marker: false,
+        null: false,
+        lock: Default::default(),
+        access: Default::default(),
     };
     let answer = world.service.commit(route, Conditions::default(), &record, &[]).await.expect("answered");
     assert_eq!(answer, Err(crate::messages::Refusal::Condemned));
@@ -321,7 +329,7 @@ async fn a_late_copy_of_a_put_changes_nothing() {
         let first = world.service.find(BUCKET, "k", None).await.expect("there");
         world.clock.advance(Duration::from_secs(1));
         match deleted {
-            true => world.service.delete_object(delete("k")).await.expect("deleted"),
+            true => drop(world.service.delete_object(delete("k")).await.expect("deleted")),
             false => drop(world.put("k", &content(9)).await),
         }
         let again = world.service.commit(route.clone(), Conditions::default(), &first.record, &first.inline).await;

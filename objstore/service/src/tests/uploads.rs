@@ -7,8 +7,8 @@ use crate::checksum::checksum_of;
 use crate::keys::{COMPLETED, GARBAGE, HOLDERS, PARTS, UPLOADS};
 use crate::{
     Checksum, ChecksumAlgorithm, ChecksumType, CompleteRequest, CompletedPart, Conditions, CreateUploadRequest,
-    DeleteRequest, EtagCondition, GetRequest, ListPartsRequest, PartCopyRequest, PartRequest, PutOutcome, ServiceError,
-    UploadRef,
+    DeleteItem, DeleteRequest, EtagCondition, GetRequest, ListPartsRequest, PartCopyRequest, PartRequest, PutOutcome,
+    ServiceError, UploadRef,
 };
 
 const PART: usize = 5 << 20;
@@ -52,7 +52,7 @@ async fn finish(world: &World, upload: &str, parts: Vec<CompletedPart>) -> Resul
 }
 
 async fn delete_all(world: &World) {
-    let request = DeleteRequest { bucket: BUCKET.into(), key: "k".into(), ..Default::default() };
+    let request = DeleteRequest { bucket: BUCKET.into(), item: DeleteItem { key: "k".into(), ..Default::default() } };
     world.service.delete_object(request).await.expect("deleted");
     world.collect_garbage().await;
     assert_eq!(world.extent_count(), 0);
@@ -263,7 +263,8 @@ async fn parts_are_copied_without_moving_bytes() {
     let outside = world.service.upload_part_copy(part_copy(&upload, 4, Some((0, bytes.len() as u64)))).await;
     assert!(matches!(outside, Err(ServiceError::InvalidRange { .. })));
     finish(&world, &upload, listed).await.expect("completed");
-    let request = DeleteRequest { bucket: BUCKET.into(), key: "source".into(), ..Default::default() };
+    let request =
+        DeleteRequest { bucket: BUCKET.into(), item: DeleteItem { key: "source".into(), ..Default::default() } };
     world.service.delete_object(request).await.expect("deleted");
     world.collect_garbage().await;
     let expected = [&bytes[5..PART + 100_000], &bytes[..], &bytes[7..18]].concat();
@@ -281,15 +282,9 @@ async fn an_object_of_parts_is_copied_and_its_parts_again() {
     let copy = crate::CopyRequest {
         source_bucket: BUCKET.into(),
         source_key: "k".into(),
-        source_version: None,
-        source_conditions: Conditions::default(),
         bucket: BUCKET.into(),
         key: "source".into(),
-        conditions: Conditions::default(),
-        metadata: crate::MetadataDirective::Copy,
-        tags: None,
-        storage_class: None,
-        checksum_algorithm: None,
+        ..Default::default()
     };
     let written = world.extents.written.load(Ordering::SeqCst);
     world.service.copy_object(copy).await.expect("copied");
@@ -315,7 +310,8 @@ async fn an_object_of_parts_is_copied_and_its_parts_again() {
     assert_eq!(world.get("source").await.expect("read"), whole);
     let expected = [&whole[..PART], &whole[9..PART + 30_001]].concat();
     assert_eq!(world.get("k").await.expect("read"), expected);
-    let request = DeleteRequest { bucket: BUCKET.into(), key: "source".into(), ..Default::default() };
+    let request =
+        DeleteRequest { bucket: BUCKET.into(), item: DeleteItem { key: "source".into(), ..Default::default() } };
     world.service.delete_object(request).await.expect("deleted");
     world.collect_garbage().await;
     assert_eq!(world.get("k").await.expect("read"), expected);
