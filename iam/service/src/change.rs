@@ -76,10 +76,6 @@ impl Change {
         if self.writes.is_empty() {
             return None;
         }
-        Some(Commit {
-            operation: rng.next_u128(),
-            scopes: self.scopes,
-            writes: self.writes.into_iter().collect(),
-        })
+        Some(Commit { operation: rng.next_u128(), scopes: self.scopes, writes: self.writes.into_iter().collect() })
     }
 }

@@ -38,12 +38,7 @@ pub(crate) const TOUCHED_MAX: usize = 1024;
 pub(crate) trait Rows {
     fn get(&mut self, table: Table, key: &[u8]) -> Result<Option<Bytes>, MetaError>;
     /// Rows from `start` on while `visit` says true.
-    fn scan(
-        &mut self,
-        table: Table,
-        start: &[u8],
-        visit: &mut dyn FnMut(Key, Bytes) -> bool,
-    ) -> Result<(), MetaError>;
+    fn scan(&mut self, table: Table, start: &[u8], visit: &mut dyn FnMut(Key, Bytes) -> bool) -> Result<(), MetaError>;
     fn put(&mut self, table: Table, key: Key, value: Vec<u8>);
     fn delete(&mut self, table: Table, key: Key);
 }
@@ -53,12 +48,7 @@ impl Rows for View<'_> {
         View::get(self, table, key)
     }
 
-    fn scan(
-        &mut self,
-        table: Table,
-        start: &[u8],
-        visit: &mut dyn FnMut(Key, Bytes) -> bool,
-    ) -> Result<(), MetaError> {
+    fn scan(&mut self, table: Table, start: &[u8], visit: &mut dyn FnMut(Key, Bytes) -> bool) -> Result<(), MetaError> {
         for row in View::scan(self, table, start, &[])? {
             let (key, value) = row?;
             if !visit(key, value) {

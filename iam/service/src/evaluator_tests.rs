@@ -11,12 +11,7 @@ impl Rows for Memory {
         Ok(self.0.get(&(table.0, key.to_vec())).map(|value| Bytes::from(value.clone())))
     }
 
-    fn scan(
-        &mut self,
-        table: Table,
-        start: &[u8],
-        visit: &mut dyn FnMut(Key, Bytes) -> bool,
-    ) -> Result<(), MetaError> {
+    fn scan(&mut self, table: Table, start: &[u8], visit: &mut dyn FnMut(Key, Bytes) -> bool) -> Result<(), MetaError> {
         for ((of, key), value) in self.0.range((table.0, start.to_vec())..) {
             if *of != table.0 || !visit(key.clone(), Bytes::from(value.clone())) {
                 break;

@@ -72,10 +72,16 @@ pub(crate) enum Reply {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Query {
     /// What changed after this sequence number.
-    Changes { since: u64 },
+    Changes {
+        since: u64,
+    },
     /// All rows behind this key, in pages.
-    Snapshot { after: RowKey },
-    LastUsed { keys: Vec<String> },
+    Snapshot {
+        after: RowKey,
+    },
+    LastUsed {
+        keys: Vec<String>,
+    },
 }
 
 /// Answer to [`Query::Changes`].

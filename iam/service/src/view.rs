@@ -263,7 +263,8 @@ fn managed_document(account: &Account, arn: &str) -> Option<String> {
     if let Some(policy) = managed::by_arn(arn) {
         return Some(policy.document.to_owned());
     }
-    let policy = account.policies.values().find(|policy| ids::arn(&account.id, "policy", &policy.path, &policy.name) == arn)?;
+    let policy =
+        account.policies.values().find(|policy| ids::arn(&account.id, "policy", &policy.path, &policy.name) == arn)?;
     let version = policy.versions.iter().find(|version| version.number == policy.default_version)?;
     Some(version.document.clone())
 }
@@ -291,15 +292,15 @@ impl Inner {
     /// Makes the account's access keys anew, where they may have changed.
     fn index_keys(&mut self, id: &str, sealer: &Sealer) {
         let before = self.keys_of.remove(id).unwrap_or_default();
-        let mut old: HashMap<String, Arc<Key>> =
-            before.iter().filter_map(|key| self.keys.remove_entry(key)).collect();
+        let mut old: HashMap<String, Arc<Key>> = before.iter().filter_map(|key| self.keys.remove_entry(key)).collect();
         let Some(account) = self.directory.account(id).cloned() else { return };
         let Some(record) = account.record() else { return };
         let mut ids = Vec::new();
         let root = record.root.access_keys.iter().map(|key| (key, Holder::Root(record.clone())));
-        let users = account.users.values().flat_map(|user| {
-            user.secrets.access_keys.iter().map(move |key| (key, Holder::User(user.clone())))
-        });
+        let users = account
+            .users
+            .values()
+            .flat_map(|user| user.secrets.access_keys.iter().map(move |key| (key, Holder::User(user.clone()))));
         for (key, holder) in root.chain(users) {
             let known = old.remove(&key.id).filter(|known| known.is_of(&holder, record));
             let Some(ready) = known.or_else(|| ready(key, holder, record, sealer)) else { continue };
