@@ -55,6 +55,48 @@ impl FromStr for BucketCannedAcl {
     }
 }
 
+/// The values of `BucketVersioningStatus`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BucketVersioningStatus {
+    /// `Enabled`
+    Enabled,
+    /// `Suspended`
+    Suspended,
+}
+
+impl BucketVersioningStatus {
+    /// Every value.
+    pub const ALL: &'static [Self] = &[Self::Enabled, Self::Suspended];
+
+    /// The value as it is on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Enabled => "Enabled",
+            Self::Suspended => "Suspended",
+        }
+    }
+}
+
+impl FromText for BucketVersioningStatus {
+    fn from_text(text: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|value| value.as_str() == text)
+    }
+}
+
+impl ToText for BucketVersioningStatus {
+    fn with_text<R>(&self, then: impl FnOnce(&str) -> R) -> R {
+        then(self.as_str())
+    }
+}
+
+impl FromStr for BucketVersioningStatus {
+    type Err = WireError;
+
+    fn from_str(text: &str) -> Result<Self, WireError> {
+        Self::from_text(text).ok_or_else(|| Self::invalid("BucketVersioningStatus", text))
+    }
+}
+
 /// The values of `ChecksumAlgorithm`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ChecksumAlgorithm {
@@ -230,6 +272,48 @@ impl FromStr for EncodingType {
     }
 }
 
+/// The values of `ExpirationStatus`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ExpirationStatus {
+    /// `Enabled`
+    Enabled,
+    /// `Disabled`
+    Disabled,
+}
+
+impl ExpirationStatus {
+    /// Every value.
+    pub const ALL: &'static [Self] = &[Self::Enabled, Self::Disabled];
+
+    /// The value as it is on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Enabled => "Enabled",
+            Self::Disabled => "Disabled",
+        }
+    }
+}
+
+impl FromText for ExpirationStatus {
+    fn from_text(text: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|value| value.as_str() == text)
+    }
+}
+
+impl ToText for ExpirationStatus {
+    fn with_text<R>(&self, then: impl FnOnce(&str) -> R) -> R {
+        then(self.as_str())
+    }
+}
+
+impl FromStr for ExpirationStatus {
+    type Err = WireError;
+
+    fn from_str(text: &str) -> Result<Self, WireError> {
+        Self::from_text(text).ok_or_else(|| Self::invalid("ExpirationStatus", text))
+    }
+}
+
 /// The values of `LocationType`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum LocationType {
@@ -337,6 +421,45 @@ impl FromStr for ObjectCannedAcl {
     }
 }
 
+/// The values of `ObjectLockEnabled`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ObjectLockEnabled {
+    /// `Enabled`
+    Enabled,
+}
+
+impl ObjectLockEnabled {
+    /// Every value.
+    pub const ALL: &'static [Self] = &[Self::Enabled];
+
+    /// The value as it is on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Enabled => "Enabled",
+        }
+    }
+}
+
+impl FromText for ObjectLockEnabled {
+    fn from_text(text: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|value| value.as_str() == text)
+    }
+}
+
+impl ToText for ObjectLockEnabled {
+    fn with_text<R>(&self, then: impl FnOnce(&str) -> R) -> R {
+        then(self.as_str())
+    }
+}
+
+impl FromStr for ObjectLockEnabled {
+    type Err = WireError;
+
+    fn from_str(text: &str) -> Result<Self, WireError> {
+        Self::from_text(text).ok_or_else(|| Self::invalid("ObjectLockEnabled", text))
+    }
+}
+
 /// The values of `ObjectLockLegalHoldStatus`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ObjectLockLegalHoldStatus {
@@ -418,6 +541,48 @@ impl FromStr for ObjectLockMode {
 
     fn from_str(text: &str) -> Result<Self, WireError> {
         Self::from_text(text).ok_or_else(|| Self::invalid("ObjectLockMode", text))
+    }
+}
+
+/// The values of `ObjectLockRetentionMode`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ObjectLockRetentionMode {
+    /// `GOVERNANCE`
+    Governance,
+    /// `COMPLIANCE`
+    Compliance,
+}
+
+impl ObjectLockRetentionMode {
+    /// Every value.
+    pub const ALL: &'static [Self] = &[Self::Governance, Self::Compliance];
+
+    /// The value as it is on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Governance => "GOVERNANCE",
+            Self::Compliance => "COMPLIANCE",
+        }
+    }
+}
+
+impl FromText for ObjectLockRetentionMode {
+    fn from_text(text: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|value| value.as_str() == text)
+    }
+}
+
+impl ToText for ObjectLockRetentionMode {
+    fn with_text<R>(&self, then: impl FnOnce(&str) -> R) -> R {
+        then(self.as_str())
+    }
+}
+
+impl FromStr for ObjectLockRetentionMode {
+    type Err = WireError;
+
+    fn from_str(text: &str) -> Result<Self, WireError> {
+        Self::from_text(text).ok_or_else(|| Self::invalid("ObjectLockRetentionMode", text))
     }
 }
 
@@ -737,6 +902,109 @@ impl FromStr for StorageClass {
 
     fn from_str(text: &str) -> Result<Self, WireError> {
         Self::from_text(text).ok_or_else(|| Self::invalid("StorageClass", text))
+    }
+}
+
+/// The values of `TransitionDefaultMinimumObjectSize`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TransitionDefaultMinimumObjectSize {
+    /// `varies_by_storage_class`
+    VariesByStorageClass,
+    /// `all_storage_classes_128K`
+    AllStorageClasses128K,
+}
+
+impl TransitionDefaultMinimumObjectSize {
+    /// Every value.
+    pub const ALL: &'static [Self] = &[Self::VariesByStorageClass, Self::AllStorageClasses128K];
+
+    /// The value as it is on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::VariesByStorageClass => "varies_by_storage_class",
+            Self::AllStorageClasses128K => "all_storage_classes_128K",
+        }
+    }
+}
+
+impl FromText for TransitionDefaultMinimumObjectSize {
+    fn from_text(text: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|value| value.as_str() == text)
+    }
+}
+
+impl ToText for TransitionDefaultMinimumObjectSize {
+    fn with_text<R>(&self, then: impl FnOnce(&str) -> R) -> R {
+        then(self.as_str())
+    }
+}
+
+impl FromStr for TransitionDefaultMinimumObjectSize {
+    type Err = WireError;
+
+    fn from_str(text: &str) -> Result<Self, WireError> {
+        Self::from_text(text).ok_or_else(|| Self::invalid("TransitionDefaultMinimumObjectSize", text))
+    }
+}
+
+/// The values of `TransitionStorageClass`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TransitionStorageClass {
+    /// `GLACIER`
+    Glacier,
+    /// `STANDARD_IA`
+    StandardIa,
+    /// `ONEZONE_IA`
+    OnezoneIa,
+    /// `INTELLIGENT_TIERING`
+    IntelligentTiering,
+    /// `DEEP_ARCHIVE`
+    DeepArchive,
+    /// `GLACIER_IR`
+    GlacierIr,
+}
+
+impl TransitionStorageClass {
+    /// Every value.
+    pub const ALL: &'static [Self] = &[
+        Self::Glacier,
+        Self::StandardIa,
+        Self::OnezoneIa,
+        Self::IntelligentTiering,
+        Self::DeepArchive,
+        Self::GlacierIr,
+    ];
+
+    /// The value as it is on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Glacier => "GLACIER",
+            Self::StandardIa => "STANDARD_IA",
+            Self::OnezoneIa => "ONEZONE_IA",
+            Self::IntelligentTiering => "INTELLIGENT_TIERING",
+            Self::DeepArchive => "DEEP_ARCHIVE",
+            Self::GlacierIr => "GLACIER_IR",
+        }
+    }
+}
+
+impl FromText for TransitionStorageClass {
+    fn from_text(text: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|value| value.as_str() == text)
+    }
+}
+
+impl ToText for TransitionStorageClass {
+    fn with_text<R>(&self, then: impl FnOnce(&str) -> R) -> R {
+        then(self.as_str())
+    }
+}
+
+impl FromStr for TransitionStorageClass {
+    type Err = WireError;
+
+    fn from_str(text: &str) -> Result<Self, WireError> {
+        Self::from_text(text).ok_or_else(|| Self::invalid("TransitionStorageClass", text))
     }
 }
 

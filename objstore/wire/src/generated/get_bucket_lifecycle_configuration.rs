@@ -3,11 +3,11 @@
 //! `GetBucketLifecycleConfiguration`: types, parser and writer.
 
 use super::XMLNS;
-use super::shared::{Tag, write_tag};
+use super::enums::TransitionDefaultMinimumObjectSize;
+use super::shared::{LifecycleRule, write_lifecycle_rule};
 use crate::error::WireError;
 use crate::request::{Fields, WireRequest};
 use crate::response::{Answer, WireResponse};
-use crate::time::{TimeFormat, Timestamp};
 use crate::xml_write::XmlWriter;
 
 /// Input of `GetBucketLifecycleConfiguration`.
@@ -25,107 +25,7 @@ pub struct GetBucketLifecycleConfigurationOutput {
     /// Element `Rule`.
     pub rules: Vec<LifecycleRule>,
     /// Header `x-amz-transition-default-minimum-object-size`.
-    pub transition_default_minimum_object_size: Option<String>,
-}
-
-/// The structure `AbortIncompleteMultipartUpload`.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct AbortIncompleteMultipartUpload {
-    /// Element `DaysAfterInitiation`.
-    pub days_after_initiation: Option<i32>,
-}
-
-/// The structure `LifecycleExpiration`.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct LifecycleExpiration {
-    /// Element `Date`.
-    pub date: Option<Timestamp>,
-    /// Element `Days`.
-    pub days: Option<i32>,
-    /// Element `ExpiredObjectDeleteMarker`.
-    pub expired_object_delete_marker: Option<bool>,
-}
-
-/// The structure `LifecycleRule`.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct LifecycleRule {
-    /// Element `Expiration`.
-    pub expiration: Option<LifecycleExpiration>,
-    /// Element `ID`.
-    pub id: Option<String>,
-    /// Element `Prefix`.
-    pub prefix: Option<String>,
-    /// Element `Filter`.
-    pub filter: Option<LifecycleRuleFilter>,
-    /// Element `Status`.
-    pub status: String,
-    /// Element `Transition`.
-    pub transitions: Vec<Transition>,
-    /// Element `NoncurrentVersionTransition`.
-    pub noncurrent_version_transitions: Vec<NoncurrentVersionTransition>,
-    /// Element `NoncurrentVersionExpiration`.
-    pub noncurrent_version_expiration: Option<NoncurrentVersionExpiration>,
-    /// Element `AbortIncompleteMultipartUpload`.
-    pub abort_incomplete_multipart_upload: Option<AbortIncompleteMultipartUpload>,
-}
-
-/// The structure `LifecycleRuleAndOperator`.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct LifecycleRuleAndOperator {
-    /// Element `Prefix`.
-    pub prefix: Option<String>,
-    /// Element `Tag`.
-    pub tags: Vec<Tag>,
-    /// Element `ObjectSizeGreaterThan`.
-    pub object_size_greater_than: Option<i64>,
-    /// Element `ObjectSizeLessThan`.
-    pub object_size_less_than: Option<i64>,
-}
-
-/// The structure `LifecycleRuleFilter`.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct LifecycleRuleFilter {
-    /// Element `Prefix`.
-    pub prefix: Option<String>,
-    /// Element `Tag`.
-    pub tag: Option<Tag>,
-    /// Element `ObjectSizeGreaterThan`.
-    pub object_size_greater_than: Option<i64>,
-    /// Element `ObjectSizeLessThan`.
-    pub object_size_less_than: Option<i64>,
-    /// Element `And`.
-    pub and: Option<LifecycleRuleAndOperator>,
-}
-
-/// The structure `NoncurrentVersionExpiration`.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct NoncurrentVersionExpiration {
-    /// Element `NoncurrentDays`.
-    pub noncurrent_days: Option<i32>,
-    /// Element `NewerNoncurrentVersions`.
-    pub newer_noncurrent_versions: Option<i32>,
-}
-
-/// The structure `NoncurrentVersionTransition`.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct NoncurrentVersionTransition {
-    /// Element `NoncurrentDays`.
-    pub noncurrent_days: Option<i32>,
-    /// Element `StorageClass`.
-    pub storage_class: Option<String>,
-    /// Element `NewerNoncurrentVersions`.
-    pub newer_noncurrent_versions: Option<i32>,
-}
-
-/// The structure `Transition`.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct Transition {
-    /// Element `Date`.
-    pub date: Option<Timestamp>,
-    /// Element `Days`.
-    pub days: Option<i32>,
-    /// Element `StorageClass`.
-    pub storage_class: Option<String>,
+    pub transition_default_minimum_object_size: Option<TransitionDefaultMinimumObjectSize>,
 }
 
 /// Reads the input of `GetBucketLifecycleConfiguration`.
@@ -153,96 +53,4 @@ pub fn write_get_bucket_lifecycle_configuration(output: &GetBucketLifecycleConfi
     xml.close("LifecycleConfiguration");
     answer.document(xml);
     answer.finish()
-}
-
-pub(crate) fn write_abort_incomplete_multipart_upload(
-    xml: &mut XmlWriter,
-    tag: &str,
-    value: &AbortIncompleteMultipartUpload,
-) {
-    xml.open(tag);
-    xml.optional("DaysAfterInitiation", value.days_after_initiation.as_ref());
-    xml.close(tag);
-}
-
-pub(crate) fn write_lifecycle_expiration(xml: &mut XmlWriter, tag: &str, value: &LifecycleExpiration) {
-    xml.open(tag);
-    xml.optional_time("Date", value.date, TimeFormat::Iso8601);
-    xml.optional("Days", value.days.as_ref());
-    xml.optional("ExpiredObjectDeleteMarker", value.expired_object_delete_marker.as_ref());
-    xml.close(tag);
-}
-
-pub(crate) fn write_lifecycle_rule(xml: &mut XmlWriter, tag: &str, value: &LifecycleRule) {
-    xml.open(tag);
-    if let Some(inner) = &value.expiration {
-        write_lifecycle_expiration(xml, "Expiration", inner);
-    }
-    xml.optional("ID", value.id.as_ref());
-    xml.optional("Prefix", value.prefix.as_ref());
-    if let Some(inner) = &value.filter {
-        write_lifecycle_rule_filter(xml, "Filter", inner);
-    }
-    xml.element("Status", &value.status);
-    for item in &value.transitions {
-        write_transition(xml, "Transition", item);
-    }
-    for item in &value.noncurrent_version_transitions {
-        write_noncurrent_version_transition(xml, "NoncurrentVersionTransition", item);
-    }
-    if let Some(inner) = &value.noncurrent_version_expiration {
-        write_noncurrent_version_expiration(xml, "NoncurrentVersionExpiration", inner);
-    }
-    if let Some(inner) = &value.abort_incomplete_multipart_upload {
-        write_abort_incomplete_multipart_upload(xml, "AbortIncompleteMultipartUpload", inner);
-    }
-    xml.close(tag);
-}
-
-pub(crate) fn write_lifecycle_rule_and_operator(xml: &mut XmlWriter, tag: &str, value: &LifecycleRuleAndOperator) {
-    xml.open(tag);
-    xml.optional("Prefix", value.prefix.as_ref());
-    for item in &value.tags {
-        write_tag(xml, "Tag", item);
-    }
-    xml.optional("ObjectSizeGreaterThan", value.object_size_greater_than.as_ref());
-    xml.optional("ObjectSizeLessThan", value.object_size_less_than.as_ref());
-    xml.close(tag);
-}
-
-pub(crate) fn write_lifecycle_rule_filter(xml: &mut XmlWriter, tag: &str, value: &LifecycleRuleFilter) {
-    xml.open(tag);
-    xml.optional("Prefix", value.prefix.as_ref());
-    if let Some(inner) = &value.tag {
-        write_tag(xml, "Tag", inner);
-    }
-    xml.optional("ObjectSizeGreaterThan", value.object_size_greater_than.as_ref());
-    xml.optional("ObjectSizeLessThan", value.object_size_less_than.as_ref());
-    if let Some(inner) = &value.and {
-        write_lifecycle_rule_and_operator(xml, "And", inner);
-    }
-    xml.close(tag);
-}
-
-pub(crate) fn write_noncurrent_version_expiration(xml: &mut XmlWriter, tag: &str, value: &NoncurrentVersionExpiration) {
-    xml.open(tag);
-    xml.optional("NoncurrentDays", value.noncurrent_days.as_ref());
-    xml.optional("NewerNoncurrentVersions", value.newer_noncurrent_versions.as_ref());
-    xml.close(tag);
-}
-
-pub(crate) fn write_noncurrent_version_transition(xml: &mut XmlWriter, tag: &str, value: &NoncurrentVersionTransition) {
-    xml.open(tag);
-    xml.optional("NoncurrentDays", value.noncurrent_days.as_ref());
-    xml.optional("StorageClass", value.storage_class.as_ref());
-    xml.optional("NewerNoncurrentVersions", value.newer_noncurrent_versions.as_ref());
-    xml.close(tag);
-}
-
-pub(crate) fn write_transition(xml: &mut XmlWriter, tag: &str, value: &Transition) {
-    xml.open(tag);
-    xml.optional_time("Date", value.date, TimeFormat::Iso8601);
-    xml.optional("Days", value.days.as_ref());
-    xml.optional("StorageClass", value.storage_class.as_ref());
-    xml.close(tag);
 }

@@ -3,6 +3,7 @@
 //! `GetBucketVersioning`: types, parser and writer.
 
 use super::XMLNS;
+use super::enums::BucketVersioningStatus;
 use crate::error::WireError;
 use crate::request::{Fields, WireRequest};
 use crate::response::{Answer, WireResponse};
@@ -21,7 +22,7 @@ pub struct GetBucketVersioningInput {
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct GetBucketVersioningOutput {
     /// Element `Status`.
-    pub status: Option<String>,
+    pub status: Option<BucketVersioningStatus>,
     /// Element `MfaDelete`.
     pub mfa_delete: Option<String>,
 }

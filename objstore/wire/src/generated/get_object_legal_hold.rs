@@ -3,7 +3,8 @@
 //! `GetObjectLegalHold`: types, parser and writer.
 
 use super::XMLNS;
-use super::enums::{ObjectLockLegalHoldStatus, RequestPayer};
+use super::enums::RequestPayer;
+use super::shared::{ObjectLockLegalHold, write_object_lock_legal_hold};
 use crate::error::WireError;
 use crate::request::{Fields, WireRequest};
 use crate::response::{Answer, WireResponse};
@@ -31,13 +32,6 @@ pub struct GetObjectLegalHoldOutput {
     pub legal_hold: Option<ObjectLockLegalHold>,
 }
 
-/// The structure `ObjectLockLegalHold`.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct ObjectLockLegalHold {
-    /// Element `Status`.
-    pub status: Option<ObjectLockLegalHoldStatus>,
-}
-
 /// Reads the input of `GetObjectLegalHold`.
 pub fn parse_get_object_legal_hold(
     request: &WireRequest<'_>,
@@ -62,10 +56,4 @@ pub fn write_get_object_legal_hold(output: &GetObjectLegalHoldOutput) -> WireRes
         answer.document(xml);
     }
     answer.finish()
-}
-
-pub(crate) fn write_object_lock_legal_hold(xml: &mut XmlWriter, tag: &str, value: &ObjectLockLegalHold) {
-    xml.open(tag);
-    xml.optional("Status", value.status.as_ref());
-    xml.close(tag);
 }

@@ -3,6 +3,7 @@
 //! `GetObjectLockConfiguration`: types, parser and writer.
 
 use super::XMLNS;
+use super::shared::{ObjectLockConfiguration, write_object_lock_configuration};
 use crate::error::WireError;
 use crate::request::{Fields, WireRequest};
 use crate::response::{Answer, WireResponse};
@@ -22,33 +23,6 @@ pub struct GetObjectLockConfigurationInput {
 pub struct GetObjectLockConfigurationOutput {
     /// Element `ObjectLockConfiguration`.
     pub object_lock_configuration: Option<ObjectLockConfiguration>,
-}
-
-/// The structure `DefaultRetention`.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct DefaultRetention {
-    /// Element `Mode`.
-    pub mode: Option<String>,
-    /// Element `Days`.
-    pub days: Option<i32>,
-    /// Element `Years`.
-    pub years: Option<i32>,
-}
-
-/// The structure `ObjectLockConfiguration`.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct ObjectLockConfiguration {
-    /// Element `ObjectLockEnabled`.
-    pub object_lock_enabled: Option<String>,
-    /// Element `Rule`.
-    pub rule: Option<ObjectLockRule>,
-}
-
-/// The structure `ObjectLockRule`.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct ObjectLockRule {
-    /// Element `DefaultRetention`.
-    pub default_retention: Option<DefaultRetention>,
 }
 
 /// Reads the input of `GetObjectLockConfiguration`.
@@ -72,29 +46,4 @@ pub fn write_get_object_lock_configuration(output: &GetObjectLockConfigurationOu
         answer.document(xml);
     }
     answer.finish()
-}
-
-pub(crate) fn write_default_retention(xml: &mut XmlWriter, tag: &str, value: &DefaultRetention) {
-    xml.open(tag);
-    xml.optional("Mode", value.mode.as_ref());
-    xml.optional("Days", value.days.as_ref());
-    xml.optional("Years", value.years.as_ref());
-    xml.close(tag);
-}
-
-pub(crate) fn write_object_lock_configuration(xml: &mut XmlWriter, tag: &str, value: &ObjectLockConfiguration) {
-    xml.open(tag);
-    xml.optional("ObjectLockEnabled", value.object_lock_enabled.as_ref());
-    if let Some(inner) = &value.rule {
-        write_object_lock_rule(xml, "Rule", inner);
-    }
-    xml.close(tag);
-}
-
-pub(crate) fn write_object_lock_rule(xml: &mut XmlWriter, tag: &str, value: &ObjectLockRule) {
-    xml.open(tag);
-    if let Some(inner) = &value.default_retention {
-        write_default_retention(xml, "DefaultRetention", inner);
-    }
-    xml.close(tag);
 }

@@ -4,10 +4,10 @@
 
 use super::XMLNS;
 use super::enums::RequestPayer;
+use super::shared::{ObjectLockRetention, write_object_lock_retention};
 use crate::error::WireError;
 use crate::request::{Fields, WireRequest};
 use crate::response::{Answer, WireResponse};
-use crate::time::{TimeFormat, Timestamp};
 use crate::xml_write::XmlWriter;
 
 /// Input of `GetObjectRetention`.
@@ -30,15 +30,6 @@ pub struct GetObjectRetentionInput {
 pub struct GetObjectRetentionOutput {
     /// Element `Retention`.
     pub retention: Option<ObjectLockRetention>,
-}
-
-/// The structure `ObjectLockRetention`.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct ObjectLockRetention {
-    /// Element `Mode`.
-    pub mode: Option<String>,
-    /// Element `RetainUntilDate`.
-    pub retain_until_date: Option<Timestamp>,
 }
 
 /// Reads the input of `GetObjectRetention`.
@@ -65,11 +56,4 @@ pub fn write_get_object_retention(output: &GetObjectRetentionOutput) -> WireResp
         answer.document(xml);
     }
     answer.finish()
-}
-
-pub(crate) fn write_object_lock_retention(xml: &mut XmlWriter, tag: &str, value: &ObjectLockRetention) {
-    xml.open(tag);
-    xml.optional("Mode", value.mode.as_ref());
-    xml.optional_time("RetainUntilDate", value.retain_until_date, TimeFormat::Iso8601);
-    xml.close(tag);
 }

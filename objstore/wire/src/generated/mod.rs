@@ -8,6 +8,7 @@ mod copy_object;
 mod create_bucket;
 mod create_multipart_upload;
 mod delete_bucket;
+mod delete_bucket_lifecycle;
 mod delete_object;
 mod delete_objects;
 mod enums;
@@ -46,8 +47,13 @@ mod list_objects_v2;
 mod list_parts;
 mod operation;
 mod put_bucket_acl;
+mod put_bucket_lifecycle_configuration;
+mod put_bucket_versioning;
 mod put_object;
 mod put_object_acl;
+mod put_object_legal_hold;
+mod put_object_lock_configuration;
+mod put_object_retention;
 pub(crate) mod routes;
 mod shared;
 mod upload_part;
@@ -59,6 +65,7 @@ pub use self::copy_object::{parse_copy_object, write_copy_object};
 pub use self::create_bucket::{parse_create_bucket, write_create_bucket};
 pub use self::create_multipart_upload::{parse_create_multipart_upload, write_create_multipart_upload};
 pub use self::delete_bucket::{parse_delete_bucket, write_delete_bucket};
+pub use self::delete_bucket_lifecycle::{parse_delete_bucket_lifecycle, write_delete_bucket_lifecycle};
 pub use self::delete_object::{parse_delete_object, write_delete_object};
 pub use self::delete_objects::{parse_delete_objects, write_delete_objects};
 pub use self::errors::ErrorCode;
@@ -106,8 +113,17 @@ pub use self::list_objects_v2::{parse_list_objects_v2, write_list_objects_v2};
 pub use self::list_parts::{parse_list_parts, write_list_parts};
 pub use self::operation::Operation;
 pub use self::put_bucket_acl::{parse_put_bucket_acl, write_put_bucket_acl};
+pub use self::put_bucket_lifecycle_configuration::{
+    parse_put_bucket_lifecycle_configuration, write_put_bucket_lifecycle_configuration,
+};
+pub use self::put_bucket_versioning::{parse_put_bucket_versioning, write_put_bucket_versioning};
 pub use self::put_object::{parse_put_object, write_put_object};
 pub use self::put_object_acl::{parse_put_object_acl, write_put_object_acl};
+pub use self::put_object_legal_hold::{parse_put_object_legal_hold, write_put_object_legal_hold};
+pub use self::put_object_lock_configuration::{
+    parse_put_object_lock_configuration, write_put_object_lock_configuration,
+};
+pub use self::put_object_retention::{parse_put_object_retention, write_put_object_retention};
 pub use self::upload_part::{parse_upload_part, write_upload_part};
 pub use self::upload_part_copy::{parse_upload_part_copy, write_upload_part_copy};
 
@@ -129,14 +145,16 @@ pub mod types {
     };
     pub use super::create_multipart_upload::{CreateMultipartUploadInput, CreateMultipartUploadOutput};
     pub use super::delete_bucket::{DeleteBucketInput, DeleteBucketOutput};
+    pub use super::delete_bucket_lifecycle::{DeleteBucketLifecycleInput, DeleteBucketLifecycleOutput};
     pub use super::delete_object::{DeleteObjectInput, DeleteObjectOutput};
     pub use super::delete_objects::{
         Delete, DeleteObjectsInput, DeleteObjectsOutput, DeletedObject, Error, ObjectIdentifier,
     };
     pub use super::enums::{
-        BucketCannedAcl, ChecksumAlgorithm, ChecksumMode, ChecksumType, EncodingType, LocationType, ObjectCannedAcl,
-        ObjectLockLegalHoldStatus, ObjectLockMode, ObjectOwnership, OptionalObjectAttributes, Permission, RequestPayer,
-        ServerSideEncryption, StorageClass, Type,
+        BucketCannedAcl, BucketVersioningStatus, ChecksumAlgorithm, ChecksumMode, ChecksumType, EncodingType,
+        ExpirationStatus, LocationType, ObjectCannedAcl, ObjectLockEnabled, ObjectLockLegalHoldStatus, ObjectLockMode,
+        ObjectLockRetentionMode, ObjectOwnership, OptionalObjectAttributes, Permission, RequestPayer,
+        ServerSideEncryption, StorageClass, TransitionDefaultMinimumObjectSize, TransitionStorageClass, Type,
     };
     pub use super::get_bucket_accelerate_configuration::{
         GetBucketAccelerateConfigurationInput, GetBucketAccelerateConfigurationOutput,
@@ -148,9 +166,7 @@ pub mod types {
         ServerSideEncryptionConfiguration, ServerSideEncryptionRule,
     };
     pub use super::get_bucket_lifecycle_configuration::{
-        AbortIncompleteMultipartUpload, GetBucketLifecycleConfigurationInput, GetBucketLifecycleConfigurationOutput,
-        LifecycleExpiration, LifecycleRule, LifecycleRuleAndOperator, LifecycleRuleFilter, NoncurrentVersionExpiration,
-        NoncurrentVersionTransition, Transition,
+        GetBucketLifecycleConfigurationInput, GetBucketLifecycleConfigurationOutput,
     };
     pub use super::get_bucket_location::{GetBucketLocationInput, GetBucketLocationOutput};
     pub use super::get_bucket_logging::{
@@ -186,12 +202,9 @@ pub mod types {
         Checksum, GetObjectAttributesInput, GetObjectAttributesOutput, GetObjectAttributesParts, ObjectAttributes,
         ObjectPart,
     };
-    pub use super::get_object_legal_hold::{GetObjectLegalHoldInput, GetObjectLegalHoldOutput, ObjectLockLegalHold};
-    pub use super::get_object_lock_configuration::{
-        DefaultRetention, GetObjectLockConfigurationInput, GetObjectLockConfigurationOutput, ObjectLockConfiguration,
-        ObjectLockRule,
-    };
-    pub use super::get_object_retention::{GetObjectRetentionInput, GetObjectRetentionOutput, ObjectLockRetention};
+    pub use super::get_object_legal_hold::{GetObjectLegalHoldInput, GetObjectLegalHoldOutput};
+    pub use super::get_object_lock_configuration::{GetObjectLockConfigurationInput, GetObjectLockConfigurationOutput};
+    pub use super::get_object_retention::{GetObjectRetentionInput, GetObjectRetentionOutput};
     pub use super::get_object_tagging::{GetObjectTaggingInput, GetObjectTaggingOutput};
     pub use super::get_public_access_block::{
         GetPublicAccessBlockInput, GetPublicAccessBlockOutput, PublicAccessBlockConfiguration,
@@ -207,10 +220,22 @@ pub mod types {
     pub use super::list_objects_v2::{ListObjectsV2Input, ListObjectsV2Output};
     pub use super::list_parts::{ListPartsInput, ListPartsOutput, Part};
     pub use super::put_bucket_acl::{PutBucketAclInput, PutBucketAclOutput};
+    pub use super::put_bucket_lifecycle_configuration::{
+        BucketLifecycleConfiguration, PutBucketLifecycleConfigurationInput, PutBucketLifecycleConfigurationOutput,
+    };
+    pub use super::put_bucket_versioning::{
+        MfaDelete, PutBucketVersioningInput, PutBucketVersioningOutput, VersioningConfiguration,
+    };
     pub use super::put_object::{PutObjectInput, PutObjectOutput};
     pub use super::put_object_acl::{PutObjectAclInput, PutObjectAclOutput};
+    pub use super::put_object_legal_hold::{PutObjectLegalHoldInput, PutObjectLegalHoldOutput};
+    pub use super::put_object_lock_configuration::{PutObjectLockConfigurationInput, PutObjectLockConfigurationOutput};
+    pub use super::put_object_retention::{PutObjectRetentionInput, PutObjectRetentionOutput};
     pub use super::shared::{
-        AccessControlPolicy, CommonPrefix, Grant, Grantee, Initiator, Object, Owner, RestoreStatus, Tag,
+        AbortIncompleteMultipartUpload, AccessControlPolicy, CommonPrefix, DefaultRetention, Grant, Grantee, Initiator,
+        LifecycleExpiration, LifecycleRule, LifecycleRuleAndOperator, LifecycleRuleFilter, NoncurrentVersionExpiration,
+        NoncurrentVersionTransition, Object, ObjectLockConfiguration, ObjectLockLegalHold, ObjectLockRetention,
+        ObjectLockRule, Owner, RestoreStatus, Tag, Transition,
     };
     pub use super::upload_part::{UploadPartInput, UploadPartOutput};
     pub use super::upload_part_copy::{CopyPartResult, UploadPartCopyInput, UploadPartCopyOutput};

@@ -19,6 +19,8 @@ pub enum Operation {
     CreateMultipartUpload,
     /// `DeleteBucket`
     DeleteBucket,
+    /// `DeleteBucketLifecycle`
+    DeleteBucketLifecycle,
     /// `DeleteObject`
     DeleteObject,
     /// `DeleteObjects`
@@ -89,10 +91,20 @@ pub enum Operation {
     ListParts,
     /// `PutBucketAcl`
     PutBucketAcl,
+    /// `PutBucketLifecycleConfiguration`
+    PutBucketLifecycleConfiguration,
+    /// `PutBucketVersioning`
+    PutBucketVersioning,
     /// `PutObject`
     PutObject,
     /// `PutObjectAcl`
     PutObjectAcl,
+    /// `PutObjectLegalHold`
+    PutObjectLegalHold,
+    /// `PutObjectLockConfiguration`
+    PutObjectLockConfiguration,
+    /// `PutObjectRetention`
+    PutObjectRetention,
     /// `UploadPart`
     UploadPart,
     /// `UploadPartCopy`
@@ -108,6 +120,7 @@ impl Operation {
         Self::CreateBucket,
         Self::CreateMultipartUpload,
         Self::DeleteBucket,
+        Self::DeleteBucketLifecycle,
         Self::DeleteObject,
         Self::DeleteObjects,
         Self::GetBucketAccelerateConfiguration,
@@ -143,8 +156,13 @@ impl Operation {
         Self::ListObjectsV2,
         Self::ListParts,
         Self::PutBucketAcl,
+        Self::PutBucketLifecycleConfiguration,
+        Self::PutBucketVersioning,
         Self::PutObject,
         Self::PutObjectAcl,
+        Self::PutObjectLegalHold,
+        Self::PutObjectLockConfiguration,
+        Self::PutObjectRetention,
         Self::UploadPart,
         Self::UploadPartCopy,
     ];
@@ -158,6 +176,7 @@ impl Operation {
             Self::CreateBucket => "CreateBucket",
             Self::CreateMultipartUpload => "CreateMultipartUpload",
             Self::DeleteBucket => "DeleteBucket",
+            Self::DeleteBucketLifecycle => "DeleteBucketLifecycle",
             Self::DeleteObject => "DeleteObject",
             Self::DeleteObjects => "DeleteObjects",
             Self::GetBucketAccelerateConfiguration => "GetBucketAccelerateConfiguration",
@@ -193,8 +212,13 @@ impl Operation {
             Self::ListObjectsV2 => "ListObjectsV2",
             Self::ListParts => "ListParts",
             Self::PutBucketAcl => "PutBucketAcl",
+            Self::PutBucketLifecycleConfiguration => "PutBucketLifecycleConfiguration",
+            Self::PutBucketVersioning => "PutBucketVersioning",
             Self::PutObject => "PutObject",
             Self::PutObjectAcl => "PutObjectAcl",
+            Self::PutObjectLegalHold => "PutObjectLegalHold",
+            Self::PutObjectLockConfiguration => "PutObjectLockConfiguration",
+            Self::PutObjectRetention => "PutObjectRetention",
             Self::UploadPart => "UploadPart",
             Self::UploadPartCopy => "UploadPartCopy",
         }
@@ -207,8 +231,13 @@ impl Operation {
             Self::CreateBucket => BodyKind::Document { limit_bytes: 65536 },
             Self::DeleteObjects => BodyKind::Document { limit_bytes: 8388608 },
             Self::PutBucketAcl => BodyKind::Document { limit_bytes: 65536 },
+            Self::PutBucketLifecycleConfiguration => BodyKind::Document { limit_bytes: 1048576 },
+            Self::PutBucketVersioning => BodyKind::Document { limit_bytes: 65536 },
             Self::PutObject => BodyKind::Stream,
             Self::PutObjectAcl => BodyKind::Document { limit_bytes: 65536 },
+            Self::PutObjectLegalHold => BodyKind::Document { limit_bytes: 65536 },
+            Self::PutObjectLockConfiguration => BodyKind::Document { limit_bytes: 65536 },
+            Self::PutObjectRetention => BodyKind::Document { limit_bytes: 65536 },
             Self::UploadPart => BodyKind::Stream,
             _ => BodyKind::None,
         }

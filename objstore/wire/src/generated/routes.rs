@@ -134,7 +134,7 @@ static BUCKET_DELETE: &[Rule] = &[
     // DeleteBucketEncryption
     Rule { operation: None, required: 0x80, accepted: 0x0, header: None },
     // DeleteBucketLifecycle
-    Rule { operation: None, required: 0x1000, accepted: 0x0, header: None },
+    Rule { operation: Some(Operation::DeleteBucketLifecycle), required: 0x1000, accepted: 0x0, header: None },
     // DeleteBucketMetadataConfiguration
     Rule { operation: None, required: 0x10000, accepted: 0x0, header: None },
     // DeleteBucketMetadataTableConfiguration
@@ -264,8 +264,8 @@ static BUCKET_PUT: &[Rule] = &[
     Rule { operation: None, required: 0x20, accepted: 0x0, header: None },
     // PutBucketEncryption
     Rule { operation: None, required: 0x80, accepted: 0x0, header: None },
-    // PutBucketLifecycle
-    Rule { operation: None, required: 0x1000, accepted: 0x0, header: None },
+    // PutBucketLifecycleConfiguration
+    Rule { operation: Some(Operation::PutBucketLifecycleConfiguration), required: 0x1000, accepted: 0x0, header: None },
     // PutBucketLogging
     Rule { operation: None, required: 0x8000, accepted: 0x0, header: None },
     // PutBucketNotification
@@ -281,11 +281,11 @@ static BUCKET_PUT: &[Rule] = &[
     // PutBucketTagging
     Rule { operation: None, required: 0x1000000000, accepted: 0x0, header: None },
     // PutBucketVersioning
-    Rule { operation: None, required: 0x20000000000, accepted: 0x0, header: None },
+    Rule { operation: Some(Operation::PutBucketVersioning), required: 0x20000000000, accepted: 0x0, header: None },
     // PutBucketWebsite
     Rule { operation: None, required: 0x80000000000, accepted: 0x0, header: None },
     // PutObjectLockConfiguration
-    Rule { operation: None, required: 0x400000, accepted: 0x0, header: None },
+    Rule { operation: Some(Operation::PutObjectLockConfiguration), required: 0x400000, accepted: 0x0, header: None },
     // PutPublicAccessBlock
     Rule { operation: None, required: 0x8000000, accepted: 0x0, header: None },
     // UpdateBucketMetadataInventoryTableConfiguration
@@ -358,9 +358,14 @@ static OBJECT_PUT: &[Rule] = &[
     // PutObjectAcl
     Rule { operation: Some(Operation::PutObjectAcl), required: 0x4, accepted: 0x10000000000, header: None },
     // PutObjectLegalHold
-    Rule { operation: None, required: 0x800, accepted: 0x10000000000, header: None },
+    Rule { operation: Some(Operation::PutObjectLegalHold), required: 0x800, accepted: 0x10000000000, header: None },
     // PutObjectRetention
-    Rule { operation: None, required: 0x100000000, accepted: 0x10000000000, header: None },
+    Rule {
+        operation: Some(Operation::PutObjectRetention),
+        required: 0x100000000,
+        accepted: 0x10000000000,
+        header: None,
+    },
     // PutObjectTagging
     Rule { operation: None, required: 0x1000000000, accepted: 0x10000000000, header: None },
     // RenameObject

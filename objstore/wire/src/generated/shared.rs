@@ -2,11 +2,21 @@
 
 //! Structures of more than one operation.
 
-use super::enums::{ChecksumAlgorithm, ChecksumType, Permission, Type};
+use super::enums::{
+    ChecksumAlgorithm, ChecksumType, ExpirationStatus, ObjectLockEnabled, ObjectLockLegalHoldStatus,
+    ObjectLockRetentionMode, Permission, TransitionStorageClass, Type,
+};
 use crate::error::WireError;
 use crate::time::{TimeFormat, Timestamp};
 use crate::xml_read::XmlReader;
 use crate::xml_write::XmlWriter;
+
+/// The structure `AbortIncompleteMultipartUpload`.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct AbortIncompleteMultipartUpload {
+    /// Element `DaysAfterInitiation`.
+    pub days_after_initiation: Option<i32>,
+}
 
 /// The structure `AccessControlPolicy`.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -22,6 +32,17 @@ pub struct AccessControlPolicy {
 pub struct CommonPrefix {
     /// Element `Prefix`.
     pub prefix: Option<String>,
+}
+
+/// The structure `DefaultRetention`.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct DefaultRetention {
+    /// Element `Mode`.
+    pub mode: Option<ObjectLockRetentionMode>,
+    /// Element `Days`.
+    pub days: Option<i32>,
+    /// Element `Years`.
+    pub years: Option<i32>,
 }
 
 /// The structure `Grant`.
@@ -57,6 +78,88 @@ pub struct Initiator {
     pub display_name: Option<String>,
 }
 
+/// The structure `LifecycleExpiration`.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct LifecycleExpiration {
+    /// Element `Date`.
+    pub date: Option<Timestamp>,
+    /// Element `Days`.
+    pub days: Option<i32>,
+    /// Element `ExpiredObjectDeleteMarker`.
+    pub expired_object_delete_marker: Option<bool>,
+}
+
+/// The structure `LifecycleRule`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LifecycleRule {
+    /// Element `Expiration`.
+    pub expiration: Option<LifecycleExpiration>,
+    /// Element `ID`.
+    pub id: Option<String>,
+    /// Element `Prefix`.
+    pub prefix: Option<String>,
+    /// Element `Filter`.
+    pub filter: Option<LifecycleRuleFilter>,
+    /// Element `Status`.
+    pub status: ExpirationStatus,
+    /// Element `Transition`.
+    pub transitions: Vec<Transition>,
+    /// Element `NoncurrentVersionTransition`.
+    pub noncurrent_version_transitions: Vec<NoncurrentVersionTransition>,
+    /// Element `NoncurrentVersionExpiration`.
+    pub noncurrent_version_expiration: Option<NoncurrentVersionExpiration>,
+    /// Element `AbortIncompleteMultipartUpload`.
+    pub abort_incomplete_multipart_upload: Option<AbortIncompleteMultipartUpload>,
+}
+
+/// The structure `LifecycleRuleAndOperator`.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct LifecycleRuleAndOperator {
+    /// Element `Prefix`.
+    pub prefix: Option<String>,
+    /// Element `Tag`.
+    pub tags: Vec<Tag>,
+    /// Element `ObjectSizeGreaterThan`.
+    pub object_size_greater_than: Option<i64>,
+    /// Element `ObjectSizeLessThan`.
+    pub object_size_less_than: Option<i64>,
+}
+
+/// The structure `LifecycleRuleFilter`.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct LifecycleRuleFilter {
+    /// Element `Prefix`.
+    pub prefix: Option<String>,
+    /// Element `Tag`.
+    pub tag: Option<Tag>,
+    /// Element `ObjectSizeGreaterThan`.
+    pub object_size_greater_than: Option<i64>,
+    /// Element `ObjectSizeLessThan`.
+    pub object_size_less_than: Option<i64>,
+    /// Element `And`.
+    pub and: Option<LifecycleRuleAndOperator>,
+}
+
+/// The structure `NoncurrentVersionExpiration`.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct NoncurrentVersionExpiration {
+    /// Element `NoncurrentDays`.
+    pub noncurrent_days: Option<i32>,
+    /// Element `NewerNoncurrentVersions`.
+    pub newer_noncurrent_versions: Option<i32>,
+}
+
+/// The structure `NoncurrentVersionTransition`.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct NoncurrentVersionTransition {
+    /// Element `NoncurrentDays`.
+    pub noncurrent_days: Option<i32>,
+    /// Element `StorageClass`.
+    pub storage_class: Option<TransitionStorageClass>,
+    /// Element `NewerNoncurrentVersions`.
+    pub newer_noncurrent_versions: Option<i32>,
+}
+
 /// The structure `Object`.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Object {
@@ -78,6 +181,38 @@ pub struct Object {
     pub owner: Option<Owner>,
     /// Element `RestoreStatus`.
     pub restore_status: Option<RestoreStatus>,
+}
+
+/// The structure `ObjectLockConfiguration`.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct ObjectLockConfiguration {
+    /// Element `ObjectLockEnabled`.
+    pub object_lock_enabled: Option<ObjectLockEnabled>,
+    /// Element `Rule`.
+    pub rule: Option<ObjectLockRule>,
+}
+
+/// The structure `ObjectLockLegalHold`.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct ObjectLockLegalHold {
+    /// Element `Status`.
+    pub status: Option<ObjectLockLegalHoldStatus>,
+}
+
+/// The structure `ObjectLockRetention`.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct ObjectLockRetention {
+    /// Element `Mode`.
+    pub mode: Option<ObjectLockRetentionMode>,
+    /// Element `RetainUntilDate`.
+    pub retain_until_date: Option<Timestamp>,
+}
+
+/// The structure `ObjectLockRule`.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct ObjectLockRule {
+    /// Element `DefaultRetention`.
+    pub default_retention: Option<DefaultRetention>,
 }
 
 /// The structure `Owner`.
@@ -107,6 +242,40 @@ pub struct Tag {
     pub value: String,
 }
 
+/// The structure `Transition`.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Transition {
+    /// Element `Date`.
+    pub date: Option<Timestamp>,
+    /// Element `Days`.
+    pub days: Option<i32>,
+    /// Element `StorageClass`.
+    pub storage_class: Option<TransitionStorageClass>,
+}
+
+pub(crate) fn read_abort_incomplete_multipart_upload(
+    xml: &mut XmlReader<'_>,
+) -> Result<AbortIncompleteMultipartUpload, WireError> {
+    let mut days_after_initiation = None;
+    while xml.next_child()? {
+        match xml.name() {
+            "DaysAfterInitiation" => xml.scalar(&mut days_after_initiation)?,
+            _ => return Err(xml.unexpected()),
+        }
+    }
+    Ok(AbortIncompleteMultipartUpload { days_after_initiation })
+}
+
+pub(crate) fn write_abort_incomplete_multipart_upload(
+    xml: &mut XmlWriter,
+    tag: &str,
+    value: &AbortIncompleteMultipartUpload,
+) {
+    xml.open(tag);
+    xml.optional("DaysAfterInitiation", value.days_after_initiation.as_ref());
+    xml.close(tag);
+}
+
 pub(crate) fn read_access_control_policy(xml: &mut XmlReader<'_>) -> Result<AccessControlPolicy, WireError> {
     let mut grants = Vec::new();
     let mut owner = None;
@@ -123,6 +292,29 @@ pub(crate) fn read_access_control_policy(xml: &mut XmlReader<'_>) -> Result<Acce
 pub(crate) fn write_common_prefix(xml: &mut XmlWriter, tag: &str, value: &CommonPrefix) {
     xml.open(tag);
     xml.optional("Prefix", value.prefix.as_ref());
+    xml.close(tag);
+}
+
+pub(crate) fn read_default_retention(xml: &mut XmlReader<'_>) -> Result<DefaultRetention, WireError> {
+    let mut mode = None;
+    let mut days = None;
+    let mut years = None;
+    while xml.next_child()? {
+        match xml.name() {
+            "Mode" => xml.scalar(&mut mode)?,
+            "Days" => xml.scalar(&mut days)?,
+            "Years" => xml.scalar(&mut years)?,
+            _ => return Err(xml.unexpected()),
+        }
+    }
+    Ok(DefaultRetention { mode, days, years })
+}
+
+pub(crate) fn write_default_retention(xml: &mut XmlWriter, tag: &str, value: &DefaultRetention) {
+    xml.open(tag);
+    xml.optional("Mode", value.mode.as_ref());
+    xml.optional("Days", value.days.as_ref());
+    xml.optional("Years", value.years.as_ref());
     xml.close(tag);
 }
 
@@ -185,6 +377,206 @@ pub(crate) fn write_initiator(xml: &mut XmlWriter, tag: &str, value: &Initiator)
     xml.close(tag);
 }
 
+pub(crate) fn read_lifecycle_expiration(xml: &mut XmlReader<'_>) -> Result<LifecycleExpiration, WireError> {
+    let mut date = None;
+    let mut days = None;
+    let mut expired_object_delete_marker = None;
+    while xml.next_child()? {
+        match xml.name() {
+            "Date" => xml.time(&mut date, TimeFormat::Iso8601)?,
+            "Days" => xml.scalar(&mut days)?,
+            "ExpiredObjectDeleteMarker" => xml.scalar(&mut expired_object_delete_marker)?,
+            _ => return Err(xml.unexpected()),
+        }
+    }
+    Ok(LifecycleExpiration { date, days, expired_object_delete_marker })
+}
+
+pub(crate) fn write_lifecycle_expiration(xml: &mut XmlWriter, tag: &str, value: &LifecycleExpiration) {
+    xml.open(tag);
+    xml.optional_time("Date", value.date, TimeFormat::Iso8601);
+    xml.optional("Days", value.days.as_ref());
+    xml.optional("ExpiredObjectDeleteMarker", value.expired_object_delete_marker.as_ref());
+    xml.close(tag);
+}
+
+pub(crate) fn read_lifecycle_rule(xml: &mut XmlReader<'_>) -> Result<LifecycleRule, WireError> {
+    let mut expiration = None;
+    let mut id = None;
+    let mut prefix = None;
+    let mut filter = None;
+    let mut status = None;
+    let mut transitions = Vec::new();
+    let mut noncurrent_version_transitions = Vec::new();
+    let mut noncurrent_version_expiration = None;
+    let mut abort_incomplete_multipart_upload = None;
+    while xml.next_child()? {
+        match xml.name() {
+            "Expiration" => xml.structure(&mut expiration, read_lifecycle_expiration)?,
+            "ID" => xml.scalar(&mut id)?,
+            "Prefix" => xml.scalar(&mut prefix)?,
+            "Filter" => xml.structure(&mut filter, read_lifecycle_rule_filter)?,
+            "Status" => xml.scalar(&mut status)?,
+            "Transition" => xml.item(&mut transitions, 1000, read_transition)?,
+            "NoncurrentVersionTransition" => {
+                xml.item(&mut noncurrent_version_transitions, 1000, read_noncurrent_version_transition)?
+            }
+            "NoncurrentVersionExpiration" => {
+                xml.structure(&mut noncurrent_version_expiration, read_noncurrent_version_expiration)?
+            }
+            "AbortIncompleteMultipartUpload" => {
+                xml.structure(&mut abort_incomplete_multipart_upload, read_abort_incomplete_multipart_upload)?
+            }
+            _ => return Err(xml.unexpected()),
+        }
+    }
+    Ok(LifecycleRule {
+        expiration,
+        id,
+        prefix,
+        filter,
+        status: xml.required(status)?,
+        transitions,
+        noncurrent_version_transitions,
+        noncurrent_version_expiration,
+        abort_incomplete_multipart_upload,
+    })
+}
+
+pub(crate) fn write_lifecycle_rule(xml: &mut XmlWriter, tag: &str, value: &LifecycleRule) {
+    xml.open(tag);
+    if let Some(inner) = &value.expiration {
+        write_lifecycle_expiration(xml, "Expiration", inner);
+    }
+    xml.optional("ID", value.id.as_ref());
+    xml.optional("Prefix", value.prefix.as_ref());
+    if let Some(inner) = &value.filter {
+        write_lifecycle_rule_filter(xml, "Filter", inner);
+    }
+    xml.element("Status", &value.status);
+    for item in &value.transitions {
+        write_transition(xml, "Transition", item);
+    }
+    for item in &value.noncurrent_version_transitions {
+        write_noncurrent_version_transition(xml, "NoncurrentVersionTransition", item);
+    }
+    if let Some(inner) = &value.noncurrent_version_expiration {
+        write_noncurrent_version_expiration(xml, "NoncurrentVersionExpiration", inner);
+    }
+    if let Some(inner) = &value.abort_incomplete_multipart_upload {
+        write_abort_incomplete_multipart_upload(xml, "AbortIncompleteMultipartUpload", inner);
+    }
+    xml.close(tag);
+}
+
+pub(crate) fn read_lifecycle_rule_and_operator(xml: &mut XmlReader<'_>) -> Result<LifecycleRuleAndOperator, WireError> {
+    let mut prefix = None;
+    let mut tags = Vec::new();
+    let mut object_size_greater_than = None;
+    let mut object_size_less_than = None;
+    while xml.next_child()? {
+        match xml.name() {
+            "Prefix" => xml.scalar(&mut prefix)?,
+            "Tag" => xml.item(&mut tags, 1000, read_tag)?,
+            "ObjectSizeGreaterThan" => xml.scalar(&mut object_size_greater_than)?,
+            "ObjectSizeLessThan" => xml.scalar(&mut object_size_less_than)?,
+            _ => return Err(xml.unexpected()),
+        }
+    }
+    Ok(LifecycleRuleAndOperator { prefix, tags, object_size_greater_than, object_size_less_than })
+}
+
+pub(crate) fn write_lifecycle_rule_and_operator(xml: &mut XmlWriter, tag: &str, value: &LifecycleRuleAndOperator) {
+    xml.open(tag);
+    xml.optional("Prefix", value.prefix.as_ref());
+    for item in &value.tags {
+        write_tag(xml, "Tag", item);
+    }
+    xml.optional("ObjectSizeGreaterThan", value.object_size_greater_than.as_ref());
+    xml.optional("ObjectSizeLessThan", value.object_size_less_than.as_ref());
+    xml.close(tag);
+}
+
+pub(crate) fn read_lifecycle_rule_filter(xml: &mut XmlReader<'_>) -> Result<LifecycleRuleFilter, WireError> {
+    let mut prefix = None;
+    let mut tag = None;
+    let mut object_size_greater_than = None;
+    let mut object_size_less_than = None;
+    let mut and = None;
+    while xml.next_child()? {
+        match xml.name() {
+            "Prefix" => xml.scalar(&mut prefix)?,
+            "Tag" => xml.structure(&mut tag, read_tag)?,
+            "ObjectSizeGreaterThan" => xml.scalar(&mut object_size_greater_than)?,
+            "ObjectSizeLessThan" => xml.scalar(&mut object_size_less_than)?,
+            "And" => xml.structure(&mut and, read_lifecycle_rule_and_operator)?,
+            _ => return Err(xml.unexpected()),
+        }
+    }
+    Ok(LifecycleRuleFilter { prefix, tag, object_size_greater_than, object_size_less_than, and })
+}
+
+pub(crate) fn write_lifecycle_rule_filter(xml: &mut XmlWriter, tag: &str, value: &LifecycleRuleFilter) {
+    xml.open(tag);
+    xml.optional("Prefix", value.prefix.as_ref());
+    if let Some(inner) = &value.tag {
+        write_tag(xml, "Tag", inner);
+    }
+    xml.optional("ObjectSizeGreaterThan", value.object_size_greater_than.as_ref());
+    xml.optional("ObjectSizeLessThan", value.object_size_less_than.as_ref());
+    if let Some(inner) = &value.and {
+        write_lifecycle_rule_and_operator(xml, "And", inner);
+    }
+    xml.close(tag);
+}
+
+pub(crate) fn read_noncurrent_version_expiration(
+    xml: &mut XmlReader<'_>,
+) -> Result<NoncurrentVersionExpiration, WireError> {
+    let mut noncurrent_days = None;
+    let mut newer_noncurrent_versions = None;
+    while xml.next_child()? {
+        match xml.name() {
+            "NoncurrentDays" => xml.scalar(&mut noncurrent_days)?,
+            "NewerNoncurrentVersions" => xml.scalar(&mut newer_noncurrent_versions)?,
+            _ => return Err(xml.unexpected()),
+        }
+    }
+    Ok(NoncurrentVersionExpiration { noncurrent_days, newer_noncurrent_versions })
+}
+
+pub(crate) fn write_noncurrent_version_expiration(xml: &mut XmlWriter, tag: &str, value: &NoncurrentVersionExpiration) {
+    xml.open(tag);
+    xml.optional("NoncurrentDays", value.noncurrent_days.as_ref());
+    xml.optional("NewerNoncurrentVersions", value.newer_noncurrent_versions.as_ref());
+    xml.close(tag);
+}
+
+pub(crate) fn read_noncurrent_version_transition(
+    xml: &mut XmlReader<'_>,
+) -> Result<NoncurrentVersionTransition, WireError> {
+    let mut noncurrent_days = None;
+    let mut storage_class = None;
+    let mut newer_noncurrent_versions = None;
+    while xml.next_child()? {
+        match xml.name() {
+            "NoncurrentDays" => xml.scalar(&mut noncurrent_days)?,
+            "StorageClass" => xml.scalar(&mut storage_class)?,
+            "NewerNoncurrentVersions" => xml.scalar(&mut newer_noncurrent_versions)?,
+            _ => return Err(xml.unexpected()),
+        }
+    }
+    Ok(NoncurrentVersionTransition { noncurrent_days, storage_class, newer_noncurrent_versions })
+}
+
+pub(crate) fn write_noncurrent_version_transition(xml: &mut XmlWriter, tag: &str, value: &NoncurrentVersionTransition) {
+    xml.open(tag);
+    xml.optional("NoncurrentDays", value.noncurrent_days.as_ref());
+    xml.optional("StorageClass", value.storage_class.as_ref());
+    xml.optional("NewerNoncurrentVersions", value.newer_noncurrent_versions.as_ref());
+    xml.close(tag);
+}
+
 pub(crate) fn write_object(xml: &mut XmlWriter, tag: &str, value: &Object) {
     xml.open(tag);
     xml.optional("Key", value.key.as_ref());
@@ -201,6 +593,84 @@ pub(crate) fn write_object(xml: &mut XmlWriter, tag: &str, value: &Object) {
     }
     if let Some(inner) = &value.restore_status {
         write_restore_status(xml, "RestoreStatus", inner);
+    }
+    xml.close(tag);
+}
+
+pub(crate) fn read_object_lock_configuration(xml: &mut XmlReader<'_>) -> Result<ObjectLockConfiguration, WireError> {
+    let mut object_lock_enabled = None;
+    let mut rule = None;
+    while xml.next_child()? {
+        match xml.name() {
+            "ObjectLockEnabled" => xml.scalar(&mut object_lock_enabled)?,
+            "Rule" => xml.structure(&mut rule, read_object_lock_rule)?,
+            _ => return Err(xml.unexpected()),
+        }
+    }
+    Ok(ObjectLockConfiguration { object_lock_enabled, rule })
+}
+
+pub(crate) fn write_object_lock_configuration(xml: &mut XmlWriter, tag: &str, value: &ObjectLockConfiguration) {
+    xml.open(tag);
+    xml.optional("ObjectLockEnabled", value.object_lock_enabled.as_ref());
+    if let Some(inner) = &value.rule {
+        write_object_lock_rule(xml, "Rule", inner);
+    }
+    xml.close(tag);
+}
+
+pub(crate) fn read_object_lock_legal_hold(xml: &mut XmlReader<'_>) -> Result<ObjectLockLegalHold, WireError> {
+    let mut status = None;
+    while xml.next_child()? {
+        match xml.name() {
+            "Status" => xml.scalar(&mut status)?,
+            _ => return Err(xml.unexpected()),
+        }
+    }
+    Ok(ObjectLockLegalHold { status })
+}
+
+pub(crate) fn write_object_lock_legal_hold(xml: &mut XmlWriter, tag: &str, value: &ObjectLockLegalHold) {
+    xml.open(tag);
+    xml.optional("Status", value.status.as_ref());
+    xml.close(tag);
+}
+
+pub(crate) fn read_object_lock_retention(xml: &mut XmlReader<'_>) -> Result<ObjectLockRetention, WireError> {
+    let mut mode = None;
+    let mut retain_until_date = None;
+    while xml.next_child()? {
+        match xml.name() {
+            "Mode" => xml.scalar(&mut mode)?,
+            "RetainUntilDate" => xml.time(&mut retain_until_date, TimeFormat::Iso8601)?,
+            _ => return Err(xml.unexpected()),
+        }
+    }
+    Ok(ObjectLockRetention { mode, retain_until_date })
+}
+
+pub(crate) fn write_object_lock_retention(xml: &mut XmlWriter, tag: &str, value: &ObjectLockRetention) {
+    xml.open(tag);
+    xml.optional("Mode", value.mode.as_ref());
+    xml.optional_time("RetainUntilDate", value.retain_until_date, TimeFormat::Iso8601);
+    xml.close(tag);
+}
+
+pub(crate) fn read_object_lock_rule(xml: &mut XmlReader<'_>) -> Result<ObjectLockRule, WireError> {
+    let mut default_retention = None;
+    while xml.next_child()? {
+        match xml.name() {
+            "DefaultRetention" => xml.structure(&mut default_retention, read_default_retention)?,
+            _ => return Err(xml.unexpected()),
+        }
+    }
+    Ok(ObjectLockRule { default_retention })
+}
+
+pub(crate) fn write_object_lock_rule(xml: &mut XmlWriter, tag: &str, value: &ObjectLockRule) {
+    xml.open(tag);
+    if let Some(inner) = &value.default_retention {
+        write_default_retention(xml, "DefaultRetention", inner);
     }
     xml.close(tag);
 }
@@ -249,5 +719,28 @@ pub(crate) fn write_tag(xml: &mut XmlWriter, tag: &str, value: &Tag) {
     xml.open(tag);
     xml.element("Key", &value.key);
     xml.element("Value", &value.value);
+    xml.close(tag);
+}
+
+pub(crate) fn read_transition(xml: &mut XmlReader<'_>) -> Result<Transition, WireError> {
+    let mut date = None;
+    let mut days = None;
+    let mut storage_class = None;
+    while xml.next_child()? {
+        match xml.name() {
+            "Date" => xml.time(&mut date, TimeFormat::Iso8601)?,
+            "Days" => xml.scalar(&mut days)?,
+            "StorageClass" => xml.scalar(&mut storage_class)?,
+            _ => return Err(xml.unexpected()),
+        }
+    }
+    Ok(Transition { date, days, storage_class })
+}
+
+pub(crate) fn write_transition(xml: &mut XmlWriter, tag: &str, value: &Transition) {
+    xml.open(tag);
+    xml.optional_time("Date", value.date, TimeFormat::Iso8601);
+    xml.optional("Days", value.days.as_ref());
+    xml.optional("StorageClass", value.storage_class.as_ref());
     xml.close(tag);
 }
