@@ -78,7 +78,7 @@ impl Caller {
 }
 
 /// The owner of an access key.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Principal {
     /// Twelve digits.
     pub account_id: String,
@@ -88,7 +88,32 @@ pub struct Principal {
     pub arn: String,
     /// Name for people, as in `<Owner><DisplayName>`.
     pub display_name: String,
+    /// The same as policies see it.
+    pub identity: Arc<karri_iam_policy::Principal>,
 }
+
+impl Principal {
+    /// The root user of an account.
+    pub fn account_root(account_id: &str, user_id: &str, display_name: &str) -> Self {
+        let identity = karri_iam_policy::Principal::account_root(account_id, user_id);
+        Self {
+            account_id: account_id.to_owned(),
+            user_id: user_id.to_owned(),
+            arn: identity.arn.clone(),
+            display_name: display_name.to_owned(),
+            identity: Arc::new(identity),
+        }
+    }
+}
+
+impl PartialEq for Principal {
+    fn eq(&self, other: &Self) -> bool {
+        let names = |one: &Self| [one.account_id.clone(), one.user_id.clone(), one.arn.clone()];
+        names(self) == names(other)
+    }
+}
+
+impl Eq for Principal {}
 
 /// How a request was signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -146,22 +171,38 @@ pub struct Credential {
     pub secret_key: Secret,
     /// The owner.
     pub principal: Principal,
-    /// For a temporary key: the token that must come with it.
-    pub session_token: Option<Secret>,
 }
 
 impl Credential {
-    /// A permanent key.
+    /// What belongs to a key.
     pub fn new(secret_key: impl Into<Secret>, principal: Principal) -> Self {
-        Self { secret_key: secret_key.into(), principal, session_token: None }
+        Self { secret_key: secret_key.into(), principal }
     }
+}
+
+/// Why there is no credential.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CredentialRefusal {
+    /// There is no such key, or it is not active.
+    #[error("the access key is unknown")]
+    UnknownKey,
+    /// The session token is not one of this cluster, is of another key, or is missing where one is needed.
+    #[error("the session token is not valid")]
+    InvalidToken,
+    /// The session is over.
+    #[error("the session is over")]
+    ExpiredToken,
+    /// It cannot be known now.
+    #[error("the credentials cannot be read now")]
+    Unavailable,
 }
 
 /// Finds access keys.
 #[async_trait]
 pub trait Credentials: Send + Sync + 'static {
-    /// The credential of `access_key`, if there is one and it is active.
-    async fn lookup(&self, access_key: &str) -> Option<Credential>;
+    /// The credential of an active `access_key`; of a temporary one only with its session token, of a permanent one
+    /// only without.
+    async fn lookup(&self, access_key: &str, session_token: Option<&str>) -> Result<Credential, CredentialRefusal>;
 }
 
 /// A service behind the gateway.

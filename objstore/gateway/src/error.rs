@@ -166,7 +166,7 @@ impl ErrorContext {
     }
 }
 
-fn element(xml: &mut String, name: &str, value: &str) {
+pub(crate) fn element(xml: &mut String, name: &str, value: &str) {
     // Writing to a String cannot fail.
     let _ = write!(xml, "<{name}>");
     for character in value.chars() {

@@ -36,6 +36,8 @@ pub(crate) struct Flight {
     pub(crate) error: Option<Cow<'static, str>>,
     pub(crate) received: Arc<AtomicU64>,
     pub(crate) permit: Option<OwnedSemaphorePermit>,
+    /// The service in whose form errors are told, where it is not S3.
+    pub(crate) form_service: Option<&'static str>,
     sent: u64,
     started: Duration,
     clock: Arc<dyn Clock>,
@@ -66,6 +68,7 @@ impl Flight {
             error: None,
             received: Arc::default(),
             permit: None,
+            form_service: None,
             sent: 0,
             started: clock.monotonic(),
             clock,

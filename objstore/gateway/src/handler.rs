@@ -25,6 +25,9 @@ use crate::body::{BodyError, Linger, Pace, RequestBody, Source};
 use crate::config::GatewayConfig;
 use crate::error::{ApiError, ErrorCode, ErrorContext};
 use crate::flight::{Flight, FlightBody};
+use crate::form_api::FormBackend;
+use crate::form_error;
+use crate::form_handler::{UNSIGNED_SERVICE, looks_like_form};
 use crate::metrics::Metrics;
 use crate::response::ResponseBody;
 use crate::target::Target;
@@ -33,18 +36,21 @@ use crate::target::Target;
 const ADMIN_BUCKET: &str = "-";
 const REQUEST_ID: &str = "x-amz-request-id";
 const HOST_ID: &str = "x-amz-id-2";
+/// The request id of services other than S3.
+const FORM_REQUEST_ID: &str = "x-amzn-requestid";
 
 /// What all connections share.
 pub(crate) struct Shared {
     pub(crate) config: GatewayConfig,
     pub(crate) metrics: Arc<Metrics>,
-    credentials: Arc<dyn Credentials>,
+    pub(crate) credentials: Arc<dyn Credentials>,
     backend: Arc<dyn Backend>,
     services: BTreeMap<&'static str, Arc<dyn Backend>>,
+    forms: BTreeMap<&'static str, Arc<dyn FormBackend>>,
     admin: Arc<dyn AdminPages>,
-    clock: Arc<dyn Clock>,
+    pub(crate) clock: Arc<dyn Clock>,
     rng: Arc<dyn Rng>,
-    authenticator: Authenticator,
+    pub(crate) authenticator: Authenticator,
     requests: Arc<Semaphore>,
     host_id: Arc<str>,
     host_id_header: HeaderValue,
@@ -76,6 +82,7 @@ impl Shared {
             host_id_header: HeaderValue::from_str(&host_id).expect("base64 is ASCII"),
             host_id: host_id.into(),
             services: BTreeMap::new(),
+            forms: BTreeMap::new(),
             config,
             credentials,
             backend,
@@ -87,6 +94,14 @@ impl Shared {
 
     pub(crate) fn add_service(&mut self, name: &'static str, backend: Arc<dyn Backend>) {
         self.services.insert(name, backend);
+    }
+
+    pub(crate) fn add_form_service(&mut self, name: &'static str, backend: Arc<dyn FormBackend>) {
+        self.forms.insert(name, backend);
+    }
+
+    pub(crate) fn form_backend(&self, name: &str) -> Option<Arc<dyn FormBackend>> {
+        self.forms.get(name).cloned()
     }
 
     /// Answers one request.
@@ -108,20 +123,27 @@ impl Shared {
         let answered = timeout_at(deadline, self.answer(head, body, &peer, &mut flight, &mut context)).await;
         let mut response = match answered {
             Ok(Ok(response)) => response,
-            Ok(Err(error)) => error.response(&context),
+            Ok(Err(error)) => self.refusal(error, &context, &flight),
             Err(_) => {
                 // The answer itself needs some time too.
                 deadline += self.config.limits.write_idle_timeout();
-                ApiError::from(BodyError::TimedOut).response(&context)
+                self.refusal(ApiError::from(BodyError::TimedOut), &context, &flight)
             }
         };
-        self.finish(&mut response, id, head_only, last);
+        self.finish(&mut response, &flight, head_only, last);
         flight.status = response.status().as_u16();
         flight.error = response.extensions_mut().remove::<ErrorCode>().map(|code| code.0);
         if let Some(OperationName(name)) = response.extensions_mut().remove() {
             flight.operation = name;
         }
         Ok(response.map(|body| FlightBody::new(body, deadline, flight)))
+    }
+
+    fn refusal(&self, error: ApiError, context: &ErrorContext, flight: &Flight) -> ApiResponse {
+        match flight.form_service {
+            Some(service) => form_error::response(error, service, &flight.request_id.to_string()),
+            None => error.response(context),
+        }
     }
 
     fn open_body(&self, head: &Parts, incoming: Incoming, flight: &Flight) -> RequestBody {
@@ -168,9 +190,16 @@ impl Shared {
         };
         flight.permit = Some(permit);
         context.resource = target.resource();
+        if looks_like_form(&head, &target) && self.forms.contains_key(UNSIGNED_SERVICE) {
+            flight.form_service = Some(UNSIGNED_SERVICE);
+        }
         let signed = Head { method: &head.method, target: &target, headers: &head.headers };
         let scheme = self.authenticator.scheme(&signed)?;
-        let backend = self.backend_of(&scheme)?;
+        self.find_form_service(&scheme, flight)?;
+        if let Some(name) = flight.form_service {
+            return self.answer_form(name, (&head, target), body, peer, flight, context.request_id).await;
+        }
+        let backend = self.backend_of(&scheme);
         let now = self.clock.now().as_secs();
         let (body, hash) = self.hash_unnamed(&scheme, body).await?;
         let authenticator = &self.authenticator;
@@ -217,12 +246,23 @@ impl Shared {
         Ok(())
     }
 
+    /// The form service that the credential scope names, or none; a scope that nothing here serves is refused.
+    fn find_form_service(&self, scheme: &Scheme<'_>, flight: &mut Flight) -> Result<(), ApiError> {
+        let Scheme::V4(claim) = scheme else { return Ok(()) };
+        let asked = claim.scope.service;
+        if let Some((name, _)) = self.forms.get_key_value(asked) {
+            flight.form_service = Some(name);
+        } else if asked == "s3" || self.services.contains_key(asked) {
+            flight.form_service = None;
+        }
+        let served: Vec<&'static str> = self.services.keys().chain(self.forms.keys()).copied().collect();
+        self.authenticator.check_scope(claim, &served)
+    }
+
     /// The service that the credential scope names; S3 for requests without one.
-    fn backend_of(&self, scheme: &Scheme<'_>) -> Result<Arc<dyn Backend>, ApiError> {
-        let Scheme::V4(claim) = scheme else { return Ok(self.backend.clone()) };
-        let served: Vec<&'static str> = self.services.keys().copied().collect();
-        self.authenticator.check_scope(claim, &served)?;
-        Ok(self.services.get(claim.scope.service).unwrap_or(&self.backend).clone())
+    fn backend_of(&self, scheme: &Scheme<'_>) -> Arc<dyn Backend> {
+        let Scheme::V4(claim) = scheme else { return self.backend.clone() };
+        self.services.get(claim.scope.service).unwrap_or(&self.backend).clone()
     }
 
     /// Clients of the query services sign the hash of their body without saying it: there the body is read first.
@@ -241,7 +281,7 @@ impl Shared {
         }
     }
 
-    fn finish(&self, response: &mut ApiResponse, id: RequestId, head_only: bool, last: bool) {
+    fn finish(&self, response: &mut ApiResponse, flight: &Flight, head_only: bool, last: bool) {
         if head_only {
             let body = std::mem::take(response.body_mut());
             if let Some(length) = body.length().filter(|length| *length > 0)
@@ -252,8 +292,13 @@ impl Shared {
             *response.body_mut() = ResponseBody::empty();
         }
         let headers = response.headers_mut();
-        headers.insert(REQUEST_ID, HeaderValue::from_str(&id.to_string()).expect("an id is ASCII"));
-        headers.insert(HOST_ID, self.host_id_header.clone());
+        let id = HeaderValue::from_str(&flight.request_id.to_string()).expect("an id is ASCII");
+        if flight.form_service.is_some() {
+            headers.insert(FORM_REQUEST_ID, id);
+        } else {
+            headers.insert(REQUEST_ID, id);
+            headers.insert(HOST_ID, self.host_id_header.clone());
+        }
         headers.entry(SERVER).or_insert(HeaderValue::from_static("Karri"));
         if last {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
@@ -261,7 +306,7 @@ impl Shared {
     }
 }
 
-fn access_key<'a>(scheme: &Scheme<'a>) -> Option<&'a str> {
+pub(crate) fn access_key<'a>(scheme: &Scheme<'a>) -> Option<&'a str> {
     match scheme {
         Scheme::Anonymous => None,
         Scheme::V4(claim) => Some(claim.scope.access_key),

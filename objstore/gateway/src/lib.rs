@@ -28,6 +28,9 @@ mod body;
 mod config;
 mod error;
 mod flight;
+mod form_api;
+mod form_error;
+mod form_handler;
 mod handler;
 mod metrics;
 mod response;
@@ -36,11 +39,12 @@ mod target;
 mod tls;
 
 pub use self::api::{
-    AdminPages, ApiRequest, ApiResponse, AuthKind, Backend, Caller, Credential, Credentials, OperationName, Principal,
-    Secret,
+    AdminPages, ApiRequest, ApiResponse, AuthKind, Backend, Caller, Credential, CredentialRefusal, Credentials,
+    OperationName, Principal, Secret,
 };
 pub use self::body::{BodyError, RequestBody};
 pub use self::config::{GatewayConfig, Limits, TlsFiles};
 pub use self::error::{ApiError, ErrorContext};
+pub use self::form_api::{FormBackend, FormRequest, FormResponse};
 pub use self::response::ResponseBody;
 pub use self::server::Gateway;

@@ -21,6 +21,7 @@ use tokio_util::task::TaskTracker;
 use crate::activity::{Activity, TrackedIo, Verdict};
 use crate::api::{AdminPages, Backend, Credentials};
 use crate::config::{GatewayConfig, Limits};
+use crate::form_api::FormBackend;
 use crate::handler::{Peer, Shared};
 use crate::tls::Tls;
 
@@ -66,6 +67,13 @@ impl Gateway {
     #[must_use]
     pub fn with_service(mut self, name: &'static str, backend: Arc<dyn Backend>) -> Self {
         self.shared.add_service(name, backend);
+        self
+    }
+
+    /// Serves another service on the same port whose requests are forms. `sts` also gets those that are not signed.
+    #[must_use]
+    pub fn with_form_service(mut self, name: &'static str, backend: Arc<dyn FormBackend>) -> Self {
+        self.shared.add_form_service(name, backend);
         self
     }
 

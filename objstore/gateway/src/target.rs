@@ -145,7 +145,7 @@ fn escapes_are_complete(bytes: &[u8]) -> bool {
 }
 
 /// Parameters in order, duplicates kept. As S3 does, `+` is a space here, and only here.
-fn parse_query(raw: &str) -> Result<Vec<(String, String)>, ApiError> {
+pub(crate) fn parse_query(raw: &str) -> Result<Vec<(String, String)>, ApiError> {
     if raw.is_empty() {
         return Ok(Vec::new());
     }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use karri_objstore_gateway::{AdminPages, Credential, Credentials, Principal};
+use karri_objstore_gateway::{AdminPages, Credential, CredentialRefusal, Credentials, Principal};
 use karri_ring_types::Digest;
 
 use crate::credentials::RootCredentials;
@@ -19,12 +19,8 @@ pub(crate) struct RootKeys {
 
 impl RootKeys {
     pub(crate) fn new(root: &RootCredentials) -> Self {
-        let principal = Principal {
-            account_id: ROOT_ACCOUNT.to_owned(),
-            user_id: Digest::of(ROOT_ACCOUNT.as_bytes()).to_string(),
-            arn: format!("arn:aws:iam::{ROOT_ACCOUNT}:root"),
-            display_name: "root".to_owned(),
-        };
+        let user_id = Digest::of(ROOT_ACCOUNT.as_bytes()).to_string();
+        let principal = Principal::account_root(ROOT_ACCOUNT, &user_id, "root");
         let credential = Credential::new(root.secret_key.clone(), principal);
         Self { access_key: root.access_key.clone(), credential }
     }
@@ -32,8 +28,12 @@ impl RootKeys {
 
 #[async_trait]
 impl Credentials for RootKeys {
-    async fn lookup(&self, access_key: &str) -> Option<Credential> {
-        (access_key == self.access_key).then(|| self.credential.clone())
+    async fn lookup(&self, access_key: &str, session_token: Option<&str>) -> Result<Credential, CredentialRefusal> {
+        match session_token {
+            _ if access_key != self.access_key => Err(CredentialRefusal::UnknownKey),
+            None => Ok(self.credential.clone()),
+            Some(_) => Err(CredentialRefusal::InvalidToken),
+        }
     }
 }
 

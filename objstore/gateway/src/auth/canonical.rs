@@ -40,6 +40,8 @@ pub(crate) struct Parts<'a> {
     pub(crate) payload: &'a str,
     /// Leave `X-Amz-Signature` out of the query.
     pub(crate) presigned: bool,
+    /// The path is that of a service other than S3: normalised, and encoded once more.
+    pub(crate) path_twice: bool,
 }
 
 /// Writes the canonical request.
@@ -47,7 +49,11 @@ pub(crate) fn write_request(out: &mut Vec<u8>, parts: &Parts<'_>, form: Form) {
     out.clear();
     out.extend_from_slice(parts.method.as_str().as_bytes());
     out.push(b'\n');
-    write_path(out, parts.target.uri.path(), form.raw_path);
+    if parts.path_twice && !form.raw_path {
+        write_service_path(out, parts.target.uri.path());
+    } else {
+        write_path(out, parts.target.uri.path(), form.raw_path);
+    }
     out.push(b'\n');
     if form.raw_query {
         write_raw_query(out, parts);
@@ -74,6 +80,29 @@ fn write_path(out: &mut Vec<u8>, path: &str, raw: bool) {
     }
     for byte in percent_encoding::percent_decode_str(path) {
         encode_byte(out, byte, true);
+    }
+}
+
+/// The path without `.`, `..` and empty segments (RFC 3986, section 5.2.4), each byte of the rest encoded as it came.
+fn write_service_path(out: &mut Vec<u8>, path: &str) {
+    let mut segments: Vec<&str> = Vec::new();
+    for segment in path.split('/') {
+        match segment {
+            "" | "." => {}
+            ".." => {
+                segments.pop();
+            }
+            _ => segments.push(segment),
+        }
+    }
+    for segment in &segments {
+        out.push(b'/');
+        for byte in segment.bytes() {
+            encode_byte(out, byte, false);
+        }
+    }
+    if segments.is_empty() || path.ends_with('/') {
+        out.push(b'/');
     }
 }
 

@@ -11,7 +11,7 @@ mod v4;
 use http::Method;
 use http::header::HeaderMap;
 
-use crate::api::{AuthKind, Caller, Credential, Credentials};
+use crate::api::{AuthKind, Caller, Credential, CredentialRefusal, Credentials};
 use crate::error::ApiError;
 use crate::target::Target;
 
@@ -116,7 +116,7 @@ impl Authenticator {
         ))
     }
 
-    /// Verifies what `scheme` claims. `hash` is that of the body, where the service does not have it in a header.
+    /// Verifies what `scheme` claims. `hash` is that of the body, where it was read before.
     pub(crate) async fn verify(
         &self,
         scheme: &Scheme<'_>,
@@ -160,15 +160,14 @@ impl Authenticator {
         now: u64,
         hash: Option<&str>,
     ) -> Result<Authenticated, ApiError> {
-        let text = claim.payload.or(hash).ok_or_else(|| {
+        let text = hash.or(claim.payload).ok_or_else(|| {
             let message = "Missing required header for this request: x-amz-content-sha256";
             ApiError::invalid_request(message)
         })?;
         let payload = Payload::parse(text)?;
         v4::check_signed_headers(claim, head)?;
         v4::check_time(claim, now)?;
-        let credential = lookup(credentials, claim.scope.access_key).await?;
-        v4::check_token(claim, &credential)?;
+        let credential = lookup(credentials, claim.scope.access_key, claim.token).await?;
         let seed = v4::verify(claim, head, text, &credential, &self.keys)?;
         let kind = if claim.expires.is_some() { AuthKind::PresignedV4 } else { AuthKind::HeaderV4 };
         Ok(Authenticated { caller: Caller::Principal(credential.principal), kind, payload, seed: Some(seed) })
@@ -183,10 +182,8 @@ impl Authenticator {
     ) -> Result<Authenticated, ApiError> {
         v2::check_parameters(head)?;
         v2::check_time(claim, head.headers, now)?;
-        let credential = lookup(credentials, claim.access_key).await?;
-        if credential.session_token.is_some() {
-            return Err(ApiError::invalid_request("Temporary keys need Signature Version 4."));
-        }
+        let token = claim::single(head.headers, "x-amz-security-token")?;
+        let credential = lookup(credentials, claim.access_key, token).await?;
         v2::verify(claim, head, &credential)?;
         let payload = match claim::single(head.headers, CONTENT_SHA256)? {
             Some(value) => Payload::parse(value)?,
@@ -201,10 +198,22 @@ impl Authenticator {
 const KNOWN_SERVICES: [&str; 6] = ["iam", "sts", "ec2", "ebs", "monitoring", "elasticloadbalancing"];
 const GLOBAL_SERVICES: [&str; 2] = ["iam", "sts"];
 
-async fn lookup(credentials: &dyn Credentials, access_key: &str) -> Result<Credential, ApiError> {
-    credentials.lookup(access_key).await.ok_or_else(|| {
-        let message = "The AWS Access Key Id you provided does not exist in our records.";
-        ApiError::new("InvalidAccessKeyId", 403, message).with("AWSAccessKeyId", access_key)
+/// Finds the credential of a key, or says as S3 does why there is none.
+pub(crate) async fn lookup(
+    credentials: &dyn Credentials,
+    access_key: &str,
+    session_token: Option<&str>,
+) -> Result<Credential, ApiError> {
+    credentials.lookup(access_key, session_token).await.map_err(|refusal| match refusal {
+        CredentialRefusal::UnknownKey => {
+            let message = "The AWS Access Key Id you provided does not exist in our records.";
+            ApiError::new("InvalidAccessKeyId", 403, message).with("AWSAccessKeyId", access_key)
+        }
+        CredentialRefusal::InvalidToken => {
+            ApiError::new("InvalidToken", 400, "The provided token is malformed or otherwise invalid.")
+        }
+        CredentialRefusal::ExpiredToken => ApiError::new("ExpiredToken", 400, "The provided token has expired."),
+        CredentialRefusal::Unavailable => ApiError::slow_down(),
     })
 }
 

@@ -6,7 +6,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Uri, Version};
 
 use super::{Authenticated, Authenticator, Head};
-use crate::api::{AuthKind, Credential, Credentials, Principal, Secret};
+use crate::api::{AuthKind, Credential, CredentialRefusal, Credentials, Principal, Secret};
 use crate::error::ApiError;
 use crate::target::Target;
 
@@ -23,15 +23,15 @@ struct Keys(Option<Secret>);
 
 #[async_trait]
 impl Credentials for Keys {
-    async fn lookup(&self, access_key: &str) -> Option<Credential> {
-        let principal = Principal {
-            account_id: "123456789012".into(),
-            user_id: "u".into(),
-            arn: "arn:aws:iam::123456789012:root".into(),
-            display_name: "root".into(),
-        };
-        let credential = Credential { session_token: self.0.clone(), ..Credential::new(SECRET, principal) };
-        (access_key == ACCESS_KEY).then_some(credential)
+    async fn lookup(&self, access_key: &str, token: Option<&str>) -> Result<Credential, CredentialRefusal> {
+        let principal = Principal::account_root("123456789012", "u", "root");
+        match (&self.0, token) {
+            _ if access_key != ACCESS_KEY => Err(CredentialRefusal::UnknownKey),
+            (_, Some("old")) => Err(CredentialRefusal::ExpiredToken),
+            (None, None) => Ok(Credential::new(SECRET, principal)),
+            (Some(known), Some(given)) if known.reveal() == given => Ok(Credential::new(SECRET, principal)),
+            _ => Err(CredentialRefusal::InvalidToken),
+        }
     }
 }
 
@@ -337,6 +337,7 @@ fn session_tokens_belong_to_their_key() {
     let mut wrong = unknown.clone();
     wrong.token = Some(Secret::from("abd"));
     assert_eq!(wrong.refused().code, "InvalidToken");
+    assert_eq!(unknown.clone().replace("abc", "old").refused().code, "ExpiredToken");
     let mut right = unknown;
     right.token = Some(Secret::from("abc"));
     assert_eq!(right.refused().code, "SignatureDoesNotMatch", "the token itself is right");

@@ -94,19 +94,6 @@ pub(crate) fn check_signed_headers(claim: &Claim<'_>, head: &Head<'_>) -> Result
         .with("HeadersNotSigned", missing.join(", ")))
 }
 
-/// A session token must be there and right for a temporary key, and absent for others.
-pub(crate) fn check_token(claim: &Claim<'_>, credential: &Credential) -> Result<(), ApiError> {
-    let right = match (&credential.session_token, claim.token) {
-        (None, None) => true,
-        (Some(known), Some(given)) => known.reveal().as_bytes().ct_eq(given.as_bytes()).into(),
-        _ => false,
-    };
-    if right {
-        return Ok(());
-    }
-    Err(ApiError::new("InvalidToken", 400, "The provided token is malformed or otherwise invalid."))
-}
-
 /// Compares the signature with ours, over AWS's form of the request and then over others that clients use.
 pub(crate) fn verify(
     claim: &Claim<'_>,
@@ -123,6 +110,7 @@ pub(crate) fn verify(
         signed_headers: claim.signed_headers,
         payload,
         presigned: claim.expires.is_some(),
+        path_twice: claim.scope.service != "s3",
     };
     let mut standard = Vec::with_capacity(CANONICAL_BYTES_USUAL);
     write_request(&mut standard, &parts, Form::STANDARD);

@@ -13,8 +13,9 @@ use bytes::Bytes;
 use futures::StreamExt;
 use http::{HeaderValue, Method};
 use karri_objstore_gateway::{
-    AdminPages, ApiError, ApiRequest, ApiResponse, Backend, Caller, Credential, Credentials, ErrorContext, Gateway,
-    GatewayConfig, Limits, OperationName, Principal, ResponseBody,
+    AdminPages, ApiError, ApiRequest, ApiResponse, Backend, Caller, Credential, CredentialRefusal, Credentials,
+    ErrorContext, FormBackend, FormRequest, FormResponse, Gateway, GatewayConfig, Limits, OperationName, Principal,
+    ResponseBody,
 };
 use karri_ring_types::{ManualClock, SystemRng, Timestamp};
 use tokio::sync::Notify;
@@ -29,14 +30,14 @@ pub struct Keys;
 
 #[async_trait]
 impl Credentials for Keys {
-    async fn lookup(&self, access_key: &str) -> Option<Credential> {
-        let principal = Principal {
-            account_id: "123456789012".to_owned(),
-            user_id: "root-id".to_owned(),
-            arn: "arn:aws:iam::123456789012:root".to_owned(),
-            display_name: "root".to_owned(),
-        };
-        (access_key == sign::ACCESS_KEY).then(|| Credential::new(sign::SECRET_KEY, principal))
+    async fn lookup(&self, access_key: &str, token: Option<&str>) -> Result<Credential, CredentialRefusal> {
+        let principal = Principal::account_root("123456789012", "root-id", "root");
+        match token {
+            _ if access_key != sign::ACCESS_KEY => Err(CredentialRefusal::UnknownKey),
+            None => Ok(Credential::new(sign::SECRET_KEY, principal)),
+            Some("expired") => Err(CredentialRefusal::ExpiredToken),
+            Some(_) => Err(CredentialRefusal::InvalidToken),
+        }
     }
 }
 
@@ -100,6 +101,17 @@ impl Service {
     }
 }
 
+/// A form service that tells what it was handed.
+pub struct Echo;
+
+#[async_trait]
+impl FormBackend for Echo {
+    async fn call(&self, request: FormRequest) -> FormResponse {
+        let who = request.caller.principal().map_or("nobody", |principal| principal.arn.as_str());
+        FormResponse::xml("Echo", format!("{} {who} {:?}", request.service, request.parameters))
+    }
+}
+
 fn zeros(size: u64) -> ResponseBody {
     const PIECE: u64 = 64 << 10;
     let pieces = (0..size.div_ceil(PIECE)).map(move |index| PIECE.min(size - index * PIECE));
@@ -141,6 +153,7 @@ impl Running {
             Gateway::bind(config, Arc::new(Keys), service.clone(), Arc::new(Pages), clock, Arc::new(SystemRng))
                 .await
                 .unwrap();
+        let gateway = gateway.with_form_service("sts", Arc::new(Echo)).with_form_service("iam", Arc::new(Echo));
         let address = gateway.local_addr();
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(gateway.serve(shutdown.clone()));

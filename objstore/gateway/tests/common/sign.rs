@@ -20,8 +20,12 @@ fn mac(key: &[u8], text: &[u8]) -> Vec<u8> {
 }
 
 fn signature(text: &str) -> String {
+    signature_in(SCOPE, text)
+}
+
+fn signature_in(scope: &str, text: &str) -> String {
     let mut key = format!("AWS4{SECRET_KEY}").into_bytes();
-    for part in SCOPE.split('/') {
+    for part in scope.split('/') {
         key = mac(&key, part.as_bytes());
     }
     hex::encode(mac(&key, text.as_bytes()))
@@ -36,6 +40,10 @@ pub struct Request {
     headers: Vec<(String, String)>,
     unsigned: Vec<(String, String)>,
     payload: String,
+    scope: String,
+    /// The path of the canonical request where it is not that of the request.
+    canonical_path: Option<String>,
+    says_hash: bool,
 }
 
 pub fn request(method: &str, path: &str) -> Request {
@@ -48,6 +56,9 @@ pub fn request(method: &str, path: &str) -> Request {
         headers: Vec::new(),
         unsigned: Vec::new(),
         payload: EMPTY_HASH.to_owned(),
+        scope: SCOPE.to_owned(),
+        canonical_path: None,
+        says_hash: true,
     }
 }
 
@@ -73,6 +84,23 @@ impl Request {
         self
     }
 
+    /// Signed for another service, whose clients do not say the hash of the body.
+    pub fn service(mut self, service: &str) -> Self {
+        self.scope = SCOPE.replace("/s3/", &format!("/{service}/"));
+        self.says_hash = false;
+        self
+    }
+
+    pub fn scope(mut self, scope: &str) -> Self {
+        scope.clone_into(&mut self.scope);
+        self
+    }
+
+    pub fn canonical_path(mut self, path: &str) -> Self {
+        self.canonical_path = Some(path.to_owned());
+        self
+    }
+
     /// A body with its length and hash.
     pub fn body(self, body: &[u8]) -> Self {
         self.payload(&hash(body)).unsigned("content-length", body.len())
@@ -82,7 +110,9 @@ impl Request {
     pub fn headers_and_seed(&self) -> (Vec<(String, String)>, String) {
         let mut signed = self.headers.clone();
         signed.push(("host".to_owned(), self.host.clone()));
-        signed.push(("x-amz-content-sha256".to_owned(), self.payload.clone()));
+        if self.says_hash {
+            signed.push(("x-amz-content-sha256".to_owned(), self.payload.clone()));
+        }
         signed.push(("x-amz-date".to_owned(), TIMESTAMP.to_owned()));
         signed.sort();
         let names: Vec<&str> = signed.iter().map(|(name, _)| name.as_str()).collect();
@@ -93,11 +123,13 @@ impl Request {
         } else {
             format!("{}=", self.query)
         };
-        let canonical = format!("{}\n{}\n{query}\n{lines}\n{names}\n{}", self.method, self.path, self.payload);
-        let text = format!("AWS4-HMAC-SHA256\n{TIMESTAMP}\n{SCOPE}\n{}", hash(canonical));
-        let seed = signature(&text);
+        let path = self.canonical_path.as_ref().unwrap_or(&self.path);
+        let scope = &self.scope;
+        let canonical = format!("{}\n{path}\n{query}\n{lines}\n{names}\n{}", self.method, self.payload);
+        let text = format!("AWS4-HMAC-SHA256\n{TIMESTAMP}\n{scope}\n{}", hash(canonical));
+        let seed = signature_in(scope, &text);
         let authorization =
-            format!("AWS4-HMAC-SHA256 Credential={ACCESS_KEY}/{SCOPE}, SignedHeaders={names}, Signature={seed}");
+            format!("AWS4-HMAC-SHA256 Credential={ACCESS_KEY}/{scope}, SignedHeaders={names}, Signature={seed}");
         signed.push(("authorization".to_owned(), authorization));
         signed.extend(self.unsigned.iter().cloned());
         (signed, seed)

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use karri_objstore_gateway::{AdminPages, Credential, Credentials, Gateway, GatewayConfig, Principal};
+use karri_objstore_gateway::{
+    AdminPages, Credential, CredentialRefusal, Credentials, Gateway, GatewayConfig, Principal,
+};
 use karri_objstore_s3::{AccountAuthorizer, Authorizer, S3, S3Config};
 use karri_objstore_service::{ObjectService, ServiceConfig};
 use karri_ring_disk::DiskPath;
@@ -43,14 +45,10 @@ struct Root;
 
 #[async_trait]
 impl Credentials for Root {
-    async fn lookup(&self, access_key: &str) -> Option<Credential> {
-        let principal = Principal {
-            account_id: ACCOUNT.to_owned(),
-            user_id: "0".repeat(64),
-            arn: format!("arn:aws:iam::{ACCOUNT}:root"),
-            display_name: "root".to_owned(),
-        };
-        (access_key == ACCESS_KEY).then(|| Credential::new(SECRET_KEY, principal))
+    async fn lookup(&self, access_key: &str, _: Option<&str>) -> Result<Credential, CredentialRefusal> {
+        let principal = Principal::account_root(ACCOUNT, &"0".repeat(64), "root");
+        let known = access_key == ACCESS_KEY;
+        if known { Ok(Credential::new(SECRET_KEY, principal)) } else { Err(CredentialRefusal::UnknownKey) }
     }
 }
 
