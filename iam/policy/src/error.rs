@@ -67,6 +67,9 @@ pub enum PolicyErrorKind {
     /// Not a principal.
     #[error("Invalid principal in policy: {0}")]
     Principal(String),
+    /// An Allow for all but some: AWS refuses it, because it opens a resource to everyone else.
+    #[error("Allow with NotPrincipal is not allowed.")]
+    AllowNotPrincipal,
     /// An operator that does not exist.
     #[error("Invalid Condition type : {0}")]
     Operator(String),

@@ -154,6 +154,9 @@ impl Document<'_> {
             }
             (PolicyKind::Identity, None) => None,
             (_, None) => return Err(missing("Principal")),
+            (_, Some((at, true))) if effect == Effect::Allow => {
+                return Err(self.error(at.at, PolicyErrorKind::AllowNotPrincipal));
+            }
             (_, Some((at, is_negated))) => Some(parse_principal::principals(self, at, is_negated)?),
         };
         let (action, is_not_action) = found.action.ok_or_else(|| missing("Action"))?;

@@ -40,6 +40,13 @@ pub(crate) fn is_account_id(text: &str) -> bool {
     text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit())
 }
 
+/// True for an account's name. Eucalyptus has names in ARNs, so policies that come from there parse; here they name
+/// nobody, because principals are known by ids alone.
+fn is_account_name(text: &str) -> bool {
+    let is_part = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    (3..=63).contains(&text.len()) && text.bytes().all(is_part) && text.bytes().any(|b| b.is_ascii_lowercase())
+}
+
 fn aws(text: &str) -> Option<Entry> {
     if text == "*" {
         return Some(Entry::Everyone);
@@ -51,7 +58,10 @@ fn aws(text: &str) -> Option<Entry> {
     let mut parts = rest.splitn(5, ':');
     let (partition, service, region) = (parts.next()?, parts.next()?, parts.next()?);
     let (account, resource) = (parts.next()?, parts.next()?);
-    if partition.is_empty() || !region.is_empty() || !is_account_id(account) || text.contains(['*', '?', '$']) {
+    if partition.is_empty() || !region.is_empty() || text.contains(['*', '?', '$']) {
+        return None;
+    }
+    if !is_account_id(account) && !is_account_name(account) {
         return None;
     }
     let (kind, name) = resource.split_once('/').unwrap_or((resource, ""));

@@ -73,12 +73,11 @@ impl Entry {
 impl Principals {
     /// How an Allow reaches `principal`.
     pub(crate) fn reach(&self, principal: &Principal) -> Reach {
-        let best = self.entries.iter().map(|entry| entry.reach(principal)).max().unwrap_or(Reach::None);
-        match (self.is_negated, best) {
-            (false, reach) => reach,
-            (true, Reach::None) => Reach::Direct,
-            (true, _) => Reach::None,
+        // An Allow with NotPrincipal does not compile.
+        if self.is_negated {
+            return Reach::None;
         }
+        self.entries.iter().map(|entry| entry.reach(principal)).max().unwrap_or(Reach::None)
     }
 
     /// True if a Deny is about `principal`. Under NotPrincipal a caller is spared only if all that it is is listed:

@@ -32,10 +32,7 @@ impl Policy {
 
 impl Statement {
     fn is_public(&self) -> bool {
-        let is_open = self
-            .principals
-            .as_ref()
-            .is_some_and(|principals| principals.is_negated || principals.entries.contains(&Entry::Everyone));
+        let is_open = self.principals.as_ref().is_some_and(|principals| principals.entries.contains(&Entry::Everyone));
         self.effect == Effect::Allow && is_open && !self.conditions.iter().any(narrows)
     }
 }

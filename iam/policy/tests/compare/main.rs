@@ -13,7 +13,7 @@ use karri_iam_policy::{Context, Decision, Policies, PolicyKind, Request, evaluat
 use model::{Case, Dice, NOW_SECONDS};
 use naive::{Answer, Bug};
 
-const CASES: usize = 150_000;
+const CASES: usize = 100_000;
 
 fn seed() -> u64 {
     let seed = env::var("KARRI_SEED").ok().map(|text| text.parse().expect("KARRI_SEED is a number"));

@@ -113,7 +113,8 @@ pub(crate) fn document(dice: &mut Dice, kind: PolicyKind) -> Document {
 }
 
 fn statement(dice: &mut Dice, kind: PolicyKind) -> Statement {
-    let principals = (kind != PolicyKind::Identity).then(|| principals(dice));
+    let is_allow = !dice.one_in(4);
+    let principals = (kind != PolicyKind::Identity).then(|| principals(dice, is_allow));
     let actions = if kind == PolicyKind::Trust { &TRUST_PATTERNS[..] } else { &ACTION_PATTERNS[..] };
     let conditions = if dice.one_in(2) { (0..=dice.below(2)).map(|_| condition(dice)).collect() } else { Vec::new() };
     let mut unique: Vec<(String, String, Vec<String>)> = Vec::new();
@@ -124,7 +125,7 @@ fn statement(dice: &mut Dice, kind: PolicyKind) -> Statement {
         }
     }
     Statement {
-        is_allow: !dice.one_in(4),
+        is_allow,
         principals,
         actions: (dice.one_in(6), dice.some_of(actions, 2)),
         resources: (kind != PolicyKind::Trust).then(|| (dice.one_in(6), dice.some_of(&RESOURCE_PATTERNS, 2))),
@@ -132,7 +133,7 @@ fn statement(dice: &mut Dice, kind: PolicyKind) -> Statement {
     }
 }
 
-fn principals(dice: &mut Dice) -> (bool, Vec<(String, String)>) {
+fn principals(dice: &mut Dice, is_allow: bool) -> (bool, Vec<(String, String)>) {
     const NAMED: [(&str, &str); 10] = [
         ("AWS", "*"),
         ("AWS", "111111111111"),
@@ -146,14 +147,14 @@ fn principals(dice: &mut Dice) -> (bool, Vec<(String, String)>) {
         ("Federated", "accounts.example.com"),
     ];
     if dice.one_in(5) {
-        return (dice.one_in(5), vec![("*".to_owned(), "*".to_owned())]);
+        return (!is_allow && dice.one_in(3), vec![("*".to_owned(), "*".to_owned())]);
     }
     let mut picked: Vec<(String, String)> = Vec::new();
     for _ in 0..=dice.below(4) {
         let (kind, name) = NAMED[dice.below(NAMED.len())];
         picked.push((kind.to_owned(), name.to_owned()));
     }
-    (dice.one_in(4), picked)
+    (!is_allow && dice.one_in(2), picked)
 }
 
 fn condition(dice: &mut Dice) -> (String, String, Vec<String>) {
