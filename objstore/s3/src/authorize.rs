@@ -85,6 +85,8 @@ fn subresource_action(operation: Operation) -> &'static str {
     match operation {
         Operation::GetBucketLocation => "s3:GetBucketLocation",
         Operation::GetBucketPolicy => "s3:GetBucketPolicy",
+        Operation::PutBucketPolicy => "s3:PutBucketPolicy",
+        Operation::DeleteBucketPolicy => "s3:DeleteBucketPolicy",
         Operation::GetBucketPolicyStatus => "s3:GetBucketPolicyStatus",
         Operation::GetBucketAcl => "s3:GetBucketAcl",
         Operation::GetBucketCors => "s3:GetBucketCORS",
@@ -101,6 +103,24 @@ fn subresource_action(operation: Operation) -> &'static str {
         Operation::GetBucketNotificationConfiguration => "s3:GetBucketNotification",
         Operation::GetBucketRequestPayment => "s3:GetBucketRequestPayment",
         Operation::GetBucketAccelerateConfiguration => "s3:GetAccelerateConfiguration",
+        // AWS has no action of its own for most deletes of a configuration: who may put it may delete it.
+        Operation::PutBucketCors | Operation::DeleteBucketCors => "s3:PutBucketCORS",
+        Operation::PutBucketTagging | Operation::DeleteBucketTagging => "s3:PutBucketTagging",
+        Operation::PutBucketWebsite => "s3:PutBucketWebsite",
+        Operation::DeleteBucketWebsite => "s3:DeleteBucketWebsite",
+        Operation::PutBucketEncryption | Operation::DeleteBucketEncryption => "s3:PutEncryptionConfiguration",
+        Operation::PutBucketOwnershipControls | Operation::DeleteBucketOwnershipControls => {
+            "s3:PutBucketOwnershipControls"
+        }
+        Operation::PutPublicAccessBlock | Operation::DeletePublicAccessBlock => "s3:PutBucketPublicAccessBlock",
+        Operation::PutBucketLogging => "s3:PutBucketLogging",
+        Operation::PutBucketNotificationConfiguration => "s3:PutBucketNotification",
+        Operation::PutBucketRequestPayment => "s3:PutBucketRequestPayment",
+        Operation::PutBucketAccelerateConfiguration => "s3:PutAccelerateConfiguration",
+        Operation::GetBucketAbac => "s3:GetBucketAbac",
+        Operation::PutBucketAbac => "s3:PutBucketAbac",
+        Operation::PutObjectTagging => "s3:PutObjectTagging",
+        Operation::DeleteObjectTagging => "s3:DeleteObjectTagging",
         Operation::PutBucketAcl => "s3:PutBucketAcl",
         Operation::PutObjectAcl => "s3:PutObjectAcl",
         Operation::GetObjectAcl => "s3:GetObjectAcl",

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use http::{HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use karri_objstore_gateway::{
     ApiError, ApiRequest, ApiResponse, AuthKind, Backend, Caller, ErrorContext, OperationName, Principal,
 };
@@ -16,7 +16,8 @@ use crate::error::{S3Result, access_denied, error, internal, invalid_argument};
 use crate::fault::{Subject, from_service, from_wire};
 use crate::headers::text;
 use crate::{
-    acl, attributes, bucket, copy, delete, get, list, list_versions, multipart, multipart_list, names, put, subresource,
+    acl, attributes, bucket, config, copy, delete, get, list, list_versions, multipart, multipart_list, names, put,
+    subresource,
 };
 
 /// Settings of the S3 front.
@@ -39,6 +40,10 @@ impl Backend for S3 {
         if matches!(request.auth, AuthKind::PresignedV4 | AuthKind::PresignedV2) {
             lower_hoisted_headers(&mut request);
         }
+        if request.method == Method::OPTIONS {
+            let answer = config::cors::preflight(self, &request).await;
+            return self.answered("Preflight", answer, &request);
+        }
         let operation = operation(&request);
         let named = operation.as_ref().map(|operation| operation.as_str()).unwrap_or("Unknown");
         let answer = match operation {
@@ -49,11 +54,8 @@ impl Backend for S3 {
             }
             Err(refusal) => Err(refusal),
         };
-        let mut response = match answer {
-            Ok(response) => response,
-            Err(failure) => failure.response(&ErrorContext::of(&request, &self.region)),
-        };
-        response.extensions_mut().insert(OperationName(named));
+        let mut response = self.answered(named, answer, &request);
+        config::cors::decorate(self, &request, &mut response).await;
         response
     }
 }
@@ -62,6 +64,15 @@ impl S3 {
     /// Serves `service`; `authorizer` decides about each request.
     pub fn new(service: Arc<ObjectService>, authorizer: Arc<dyn Authorizer>, config: S3Config) -> Self {
         Self { service, authorizer, region: config.region }
+    }
+
+    fn answered(&self, named: &'static str, answer: S3Result<ApiResponse>, request: &ApiRequest) -> ApiResponse {
+        let mut response = match answer {
+            Ok(response) => response,
+            Err(failure) => failure.response(&ErrorContext::of(request, &self.region)),
+        };
+        response.extensions_mut().insert(OperationName(named));
+        response
     }
 
     async fn answer(&self, operation: Operation, request: &mut ApiRequest) -> S3Result<ApiResponse> {
@@ -141,7 +152,10 @@ impl S3 {
             Operation::DeleteBucket => bucket::delete_bucket(self, request).await,
             Operation::GetBucketLocation => bucket::get_bucket_location(self, request).await,
             Operation::PutBucketAcl | Operation::PutObjectAcl => acl::put_acl(self, operation, request).await,
-            other => subresource::read(self, other, request).await,
+            other => match config::handle(self, other, request).await {
+                Some(answer) => answer,
+                None => subresource::read(self, other, request).await,
+            },
         }
     }
 }
@@ -178,6 +192,12 @@ pub(crate) fn wire_request(request: &ApiRequest) -> WireRequest<'_> {
         query: &request.query,
         headers: &request.headers,
     }
+}
+
+/// A request as the parser of a document wants it, for a document that was kept.
+pub(crate) fn stored_request<T>(parse: impl FnOnce(&WireRequest<'_>) -> T) -> T {
+    let headers = HeaderMap::new();
+    parse(&WireRequest { method: &Method::PUT, bucket: Some(""), key: None, query: &[], headers: &headers })
 }
 
 /// The bucket of a routed bucket or object operation.

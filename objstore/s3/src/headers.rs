@@ -1,11 +1,10 @@
 //! Request headers that several operations share, and refusal of those that ask for what Karri does not do yet:
 //! nothing that was asked for is silently left undone.
 
-use std::borrow::Cow;
-
 use http::header::{CONTENT_ENCODING, HeaderMap};
 use karri_objstore_gateway::ApiError;
 
+use crate::config::tags;
 use crate::error::{S3Result, error, error_with, header_not_implemented, invalid_argument, invalid_request};
 
 /// Most bytes of names and values of user metadata together.
@@ -122,40 +121,9 @@ pub(crate) fn storage_class(headers: &HeaderMap) -> S3Result<Option<&'static str
     }
 }
 
-/// Most tags of an object, and most characters of a name and of a value.
-const TAGS_MAX: usize = 10;
-const TAG_NAME_LENGTH_MAX: usize = 128;
-const TAG_VALUE_LENGTH_MAX: usize = 256;
-
 /// `x-amz-tagging`: names and values as in a query string.
 pub(crate) fn tags(headers: &HeaderMap) -> S3Result<Vec<(String, String)>> {
-    const NAME: &str = "x-amz-tagging";
-    let Some(text) = text(headers, NAME)? else { return Ok(Vec::new()) };
-    let invalid = |message: &str| invalid_argument(NAME, text, message);
-    let mut tags: Vec<(String, String)> = Vec::new();
-    for pair in text.split('&').filter(|pair| !pair.is_empty()) {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let decoded = decode_query(name).zip(decode_query(value));
-        let (name, value) = decoded.ok_or_else(|| invalid("The header 'x-amz-tagging' shall be encoded as UTF-8"))?;
-        let fits =
-            (1..=TAG_NAME_LENGTH_MAX).contains(&name.chars().count()) && value.chars().count() <= TAG_VALUE_LENGTH_MAX;
-        if !fits || name.starts_with("aws:") {
-            return Err(error("InvalidTag", 400, "The TagKey or TagValue you have provided is invalid"));
-        }
-        if tags.iter().any(|(known, _)| *known == name) {
-            return Err(invalid("The header 'x-amz-tagging' shall not contain a key twice"));
-        }
-        tags.push((name, value));
-    }
-    match tags.len() > TAGS_MAX {
-        true => Err(error("BadRequest", 400, "Object tags cannot be greater than 10")),
-        false => Ok(tags),
-    }
-}
-
-fn decode_query(text: &str) -> Option<String> {
-    let spaced = text.replace('+', " ");
-    percent_encoding::percent_decode_str(&spaced).decode_utf8().ok().map(Cow::into_owned)
+    text(headers, "x-amz-tagging")?.map_or_else(|| Ok(Vec::new()), tags::of_header)
 }
 
 /// The checked website redirect.
@@ -282,17 +250,6 @@ mod tests {
         assert_eq!(class("STANDARD_IA").expect("known"), Some("STANDARD_IA"));
         assert_eq!(class("standard").expect_err("case matters").code, "InvalidStorageClass");
         assert_eq!(class("GLACIER").expect_err("not served").code, "NotImplemented");
-    }
-
-    #[test]
-    fn tags_are_decoded_and_limited() {
-        let read = |value: &str| tags(&map(&[("x-amz-tagging", value)]));
-        let expected = [("a b".to_owned(), "1&2".to_owned()), ("c".to_owned(), String::new())];
-        assert_eq!(read("a+b=1%262&c=").expect("fine"), expected);
-        assert_eq!(read("=1").expect_err("no name").code, "InvalidTag");
-        assert_eq!(read("a=1&a=2").expect_err("twice").code, "InvalidArgument");
-        let many = (0..11).map(|n| format!("k{n}=v")).collect::<Vec<_>>().join("&");
-        assert_eq!(read(&many).expect_err("too many").code, "BadRequest");
     }
 
     #[test]

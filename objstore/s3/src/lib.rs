@@ -22,6 +22,7 @@ mod body;
 mod bucket;
 mod checksum;
 mod conditions;
+mod config;
 mod convert;
 mod copy;
 mod copy_source;

@@ -52,12 +52,6 @@ fn answer(operation: Operation, bucket: &str) -> Option<Answer> {
     Some(match operation {
         Operation::GetBucketAcl | Operation::GetObjectAcl => Answer::Acl,
         Operation::GetBucketVersioning => Answer::Document(document!("VersioningConfiguration")),
-        Operation::GetBucketLogging => Answer::Document(document!("BucketLoggingStatus")),
-        Operation::GetBucketNotificationConfiguration => Answer::Document(document!("NotificationConfiguration")),
-        Operation::GetBucketAccelerateConfiguration => Answer::Document(document!("AccelerateConfiguration")),
-        Operation::GetBucketRequestPayment => {
-            Answer::Document(document!("RequestPaymentConfiguration", "<Payer>BucketOwner</Payer>"))
-        }
         // Written from the object's record.
         Operation::GetObjectTagging => Answer::Document(document!("Tagging", "<TagSet/>")),
         Operation::GetObjectRetention | Operation::GetObjectLegalHold => {
@@ -69,28 +63,11 @@ fn answer(operation: Operation, bucket: &str) -> Option<Answer> {
 
 fn not_configured(operation: Operation) -> Option<(&'static str, &'static str)> {
     Some(match operation {
-        Operation::GetBucketPolicy | Operation::GetBucketPolicyStatus => {
-            ("NoSuchBucketPolicy", "The bucket policy does not exist")
-        }
-        Operation::GetBucketCors => ("NoSuchCORSConfiguration", "The CORS configuration does not exist"),
-        Operation::GetBucketTagging => ("NoSuchTagSet", "The TagSet does not exist"),
         Operation::GetBucketLifecycleConfiguration => {
             ("NoSuchLifecycleConfiguration", "The lifecycle configuration does not exist")
         }
-        Operation::GetBucketEncryption => {
-            ("ServerSideEncryptionConfigurationNotFoundError", "The server side encryption configuration was not found")
-        }
         Operation::GetObjectLockConfiguration => {
             ("ObjectLockConfigurationNotFoundError", "Object Lock configuration does not exist for this bucket")
-        }
-        Operation::GetPublicAccessBlock => {
-            ("NoSuchPublicAccessBlockConfiguration", "The public access block configuration was not found")
-        }
-        Operation::GetBucketOwnershipControls => {
-            ("OwnershipControlsNotFoundError", "The bucket ownership controls were not found")
-        }
-        Operation::GetBucketWebsite => {
-            ("NoSuchWebsiteConfiguration", "The specified bucket does not have a website configuration")
         }
         Operation::GetBucketReplication => {
             ("ReplicationConfigurationNotFoundError", "The replication configuration was not found")

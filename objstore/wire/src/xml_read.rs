@@ -48,6 +48,17 @@ pub(crate) fn optional_document<'a, T>(
     if body.is_empty() { Ok(None) } else { document(body, root, limit_bytes, read).map(Some) }
 }
 
+/// Reads a document that is no XML and that the use case understands.
+pub(crate) fn text_document(body: &[u8], limit_bytes: usize) -> Result<String, WireError> {
+    if body.is_empty() {
+        return Err(WireError::new(ErrorCode::MissingRequestBodyError));
+    }
+    if body.len() > limit_bytes {
+        return Err(WireError::new(ErrorCode::MaxMessageLengthExceeded));
+    }
+    String::from_utf8(body.to_vec()).map_err(|_| malformed())
+}
+
 fn malformed() -> WireError {
     WireError::new(ErrorCode::MalformedXML)
 }
@@ -170,6 +181,10 @@ impl<'a> XmlReader<'a> {
         }
         items.push(read(self)?);
         Ok(())
+    }
+
+    pub(crate) fn scalar_item<T: FromText>(&mut self, items: &mut Vec<T>, limit: usize) -> Result<(), WireError> {
+        self.item(items, limit, Self::value)
     }
 
     pub(crate) fn list<T>(

@@ -44,7 +44,6 @@ async fn sub_resources_that_nobody_configured() {
     s3.put("/one", &[], b"").await.expect(200);
     for (name, code) in [
         ("policy", "NoSuchBucketPolicy"),
-        ("policyStatus", "NoSuchBucketPolicy"),
         ("cors", "NoSuchCORSConfiguration"),
         ("tagging", "NoSuchTagSet"),
         ("lifecycle", "NoSuchLifecycleConfiguration"),

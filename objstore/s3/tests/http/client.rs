@@ -108,7 +108,19 @@ impl Client {
 
     /// Sends a request that nobody signed.
     pub(crate) async fn anonymous(&self, method: &str, target: &str, body: &[u8]) -> Answer {
-        let all = BTreeMap::from([("host".to_owned(), self.address.to_string())]);
+        self.anonymous_with(method, target, &[], body).await
+    }
+
+    /// As [`Self::anonymous`], with headers.
+    pub(crate) async fn anonymous_with(
+        &self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Answer {
+        let mut all = BTreeMap::from([("host".to_owned(), self.address.to_string())]);
+        all.extend(headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         self.exchange(method, target, &all, body).await
     }
 

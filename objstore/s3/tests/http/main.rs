@@ -3,6 +3,7 @@
 mod access;
 mod buckets;
 mod client;
+mod configs;
 mod multipart;
 mod node;
 mod objects;

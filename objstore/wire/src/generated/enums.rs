@@ -7,6 +7,90 @@ use crate::error::WireError;
 use crate::text::{FromText, ToText};
 use std::str::FromStr;
 
+/// The values of `BucketAbacStatus`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BucketAbacStatus {
+    /// `Enabled`
+    Enabled,
+    /// `Disabled`
+    Disabled,
+}
+
+impl BucketAbacStatus {
+    /// Every value.
+    pub const ALL: &'static [Self] = &[Self::Enabled, Self::Disabled];
+
+    /// The value as it is on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Enabled => "Enabled",
+            Self::Disabled => "Disabled",
+        }
+    }
+}
+
+impl FromText for BucketAbacStatus {
+    fn from_text(text: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|value| value.as_str() == text)
+    }
+}
+
+impl ToText for BucketAbacStatus {
+    fn with_text<R>(&self, then: impl FnOnce(&str) -> R) -> R {
+        then(self.as_str())
+    }
+}
+
+impl FromStr for BucketAbacStatus {
+    type Err = WireError;
+
+    fn from_str(text: &str) -> Result<Self, WireError> {
+        Self::from_text(text).ok_or_else(|| Self::invalid("BucketAbacStatus", text))
+    }
+}
+
+/// The values of `BucketAccelerateStatus`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BucketAccelerateStatus {
+    /// `Enabled`
+    Enabled,
+    /// `Suspended`
+    Suspended,
+}
+
+impl BucketAccelerateStatus {
+    /// Every value.
+    pub const ALL: &'static [Self] = &[Self::Enabled, Self::Suspended];
+
+    /// The value as it is on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Enabled => "Enabled",
+            Self::Suspended => "Suspended",
+        }
+    }
+}
+
+impl FromText for BucketAccelerateStatus {
+    fn from_text(text: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|value| value.as_str() == text)
+    }
+}
+
+impl ToText for BucketAccelerateStatus {
+    fn with_text<R>(&self, then: impl FnOnce(&str) -> R) -> R {
+        then(self.as_str())
+    }
+}
+
+impl FromStr for BucketAccelerateStatus {
+    type Err = WireError;
+
+    fn from_str(text: &str) -> Result<Self, WireError> {
+        Self::from_text(text).ok_or_else(|| Self::invalid("BucketAccelerateStatus", text))
+    }
+}
+
 /// The values of `BucketCannedACL`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum BucketCannedAcl {
@@ -52,6 +136,51 @@ impl FromStr for BucketCannedAcl {
 
     fn from_str(text: &str) -> Result<Self, WireError> {
         Self::from_text(text).ok_or_else(|| Self::invalid("BucketCannedAcl", text))
+    }
+}
+
+/// The values of `BucketLogsPermission`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BucketLogsPermission {
+    /// `FULL_CONTROL`
+    FullControl,
+    /// `READ`
+    Read,
+    /// `WRITE`
+    Write,
+}
+
+impl BucketLogsPermission {
+    /// Every value.
+    pub const ALL: &'static [Self] = &[Self::FullControl, Self::Read, Self::Write];
+
+    /// The value as it is on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::FullControl => "FULL_CONTROL",
+            Self::Read => "READ",
+            Self::Write => "WRITE",
+        }
+    }
+}
+
+impl FromText for BucketLogsPermission {
+    fn from_text(text: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|value| value.as_str() == text)
+    }
+}
+
+impl ToText for BucketLogsPermission {
+    fn with_text<R>(&self, then: impl FnOnce(&str) -> R) -> R {
+        then(self.as_str())
+    }
+}
+
+impl FromStr for BucketLogsPermission {
+    type Err = WireError;
+
+    fn from_str(text: &str) -> Result<Self, WireError> {
+        Self::from_text(text).ok_or_else(|| Self::invalid("BucketLogsPermission", text))
     }
 }
 
@@ -272,6 +401,193 @@ impl FromStr for EncodingType {
     }
 }
 
+/// The values of `EncryptionType`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EncryptionType {
+    /// `NONE`
+    None,
+    /// `SSE-C`
+    SseC,
+}
+
+impl EncryptionType {
+    /// Every value.
+    pub const ALL: &'static [Self] = &[Self::None, Self::SseC];
+
+    /// The value as it is on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "NONE",
+            Self::SseC => "SSE-C",
+        }
+    }
+}
+
+impl FromText for EncryptionType {
+    fn from_text(text: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|value| value.as_str() == text)
+    }
+}
+
+impl ToText for EncryptionType {
+    fn with_text<R>(&self, then: impl FnOnce(&str) -> R) -> R {
+        then(self.as_str())
+    }
+}
+
+impl FromStr for EncryptionType {
+    type Err = WireError;
+
+    fn from_str(text: &str) -> Result<Self, WireError> {
+        Self::from_text(text).ok_or_else(|| Self::invalid("EncryptionType", text))
+    }
+}
+
+/// The values of `Event`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Event {
+    /// `s3:ReducedRedundancyLostObject`
+    S3ReducedRedundancyLostObject,
+    /// `s3:ObjectCreated:*`
+    S3ObjectCreated,
+    /// `s3:ObjectCreated:Put`
+    S3ObjectCreatedPut,
+    /// `s3:ObjectCreated:Post`
+    S3ObjectCreatedPost,
+    /// `s3:ObjectCreated:Copy`
+    S3ObjectCreatedCopy,
+    /// `s3:ObjectCreated:CompleteMultipartUpload`
+    S3ObjectCreatedCompleteMultipartUpload,
+    /// `s3:ObjectRemoved:*`
+    S3ObjectRemoved,
+    /// `s3:ObjectRemoved:Delete`
+    S3ObjectRemovedDelete,
+    /// `s3:ObjectRemoved:DeleteMarkerCreated`
+    S3ObjectRemovedDeleteMarkerCreated,
+    /// `s3:ObjectRestore:*`
+    S3ObjectRestore,
+    /// `s3:ObjectRestore:Post`
+    S3ObjectRestorePost,
+    /// `s3:ObjectRestore:Completed`
+    S3ObjectRestoreCompleted,
+    /// `s3:Replication:*`
+    S3Replication,
+    /// `s3:Replication:OperationFailedReplication`
+    S3ReplicationOperationFailedReplication,
+    /// `s3:Replication:OperationNotTracked`
+    S3ReplicationOperationNotTracked,
+    /// `s3:Replication:OperationMissedThreshold`
+    S3ReplicationOperationMissedThreshold,
+    /// `s3:Replication:OperationReplicatedAfterThreshold`
+    S3ReplicationOperationReplicatedAfterThreshold,
+    /// `s3:ObjectRestore:Delete`
+    S3ObjectRestoreDelete,
+    /// `s3:LifecycleTransition`
+    S3LifecycleTransition,
+    /// `s3:IntelligentTiering`
+    S3IntelligentTiering,
+    /// `s3:ObjectAcl:Put`
+    S3ObjectAclPut,
+    /// `s3:LifecycleExpiration:*`
+    S3LifecycleExpiration,
+    /// `s3:LifecycleExpiration:Delete`
+    S3LifecycleExpirationDelete,
+    /// `s3:LifecycleExpiration:DeleteMarkerCreated`
+    S3LifecycleExpirationDeleteMarkerCreated,
+    /// `s3:ObjectTagging:*`
+    S3ObjectTagging,
+    /// `s3:ObjectTagging:Put`
+    S3ObjectTaggingPut,
+    /// `s3:ObjectTagging:Delete`
+    S3ObjectTaggingDelete,
+}
+
+impl Event {
+    /// Every value.
+    pub const ALL: &'static [Self] = &[
+        Self::S3ReducedRedundancyLostObject,
+        Self::S3ObjectCreated,
+        Self::S3ObjectCreatedPut,
+        Self::S3ObjectCreatedPost,
+        Self::S3ObjectCreatedCopy,
+        Self::S3ObjectCreatedCompleteMultipartUpload,
+        Self::S3ObjectRemoved,
+        Self::S3ObjectRemovedDelete,
+        Self::S3ObjectRemovedDeleteMarkerCreated,
+        Self::S3ObjectRestore,
+        Self::S3ObjectRestorePost,
+        Self::S3ObjectRestoreCompleted,
+        Self::S3Replication,
+        Self::S3ReplicationOperationFailedReplication,
+        Self::S3ReplicationOperationNotTracked,
+        Self::S3ReplicationOperationMissedThreshold,
+        Self::S3ReplicationOperationReplicatedAfterThreshold,
+        Self::S3ObjectRestoreDelete,
+        Self::S3LifecycleTransition,
+        Self::S3IntelligentTiering,
+        Self::S3ObjectAclPut,
+        Self::S3LifecycleExpiration,
+        Self::S3LifecycleExpirationDelete,
+        Self::S3LifecycleExpirationDeleteMarkerCreated,
+        Self::S3ObjectTagging,
+        Self::S3ObjectTaggingPut,
+        Self::S3ObjectTaggingDelete,
+    ];
+
+    /// The value as it is on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::S3ReducedRedundancyLostObject => "s3:ReducedRedundancyLostObject",
+            Self::S3ObjectCreated => "s3:ObjectCreated:*",
+            Self::S3ObjectCreatedPut => "s3:ObjectCreated:Put",
+            Self::S3ObjectCreatedPost => "s3:ObjectCreated:Post",
+            Self::S3ObjectCreatedCopy => "s3:ObjectCreated:Copy",
+            Self::S3ObjectCreatedCompleteMultipartUpload => "s3:ObjectCreated:CompleteMultipartUpload",
+            Self::S3ObjectRemoved => "s3:ObjectRemoved:*",
+            Self::S3ObjectRemovedDelete => "s3:ObjectRemoved:Delete",
+            Self::S3ObjectRemovedDeleteMarkerCreated => "s3:ObjectRemoved:DeleteMarkerCreated",
+            Self::S3ObjectRestore => "s3:ObjectRestore:*",
+            Self::S3ObjectRestorePost => "s3:ObjectRestore:Post",
+            Self::S3ObjectRestoreCompleted => "s3:ObjectRestore:Completed",
+            Self::S3Replication => "s3:Replication:*",
+            Self::S3ReplicationOperationFailedReplication => "s3:Replication:OperationFailedReplication",
+            Self::S3ReplicationOperationNotTracked => "s3:Replication:OperationNotTracked",
+            Self::S3ReplicationOperationMissedThreshold => "s3:Replication:OperationMissedThreshold",
+            Self::S3ReplicationOperationReplicatedAfterThreshold => "s3:Replication:OperationReplicatedAfterThreshold",
+            Self::S3ObjectRestoreDelete => "s3:ObjectRestore:Delete",
+            Self::S3LifecycleTransition => "s3:LifecycleTransition",
+            Self::S3IntelligentTiering => "s3:IntelligentTiering",
+            Self::S3ObjectAclPut => "s3:ObjectAcl:Put",
+            Self::S3LifecycleExpiration => "s3:LifecycleExpiration:*",
+            Self::S3LifecycleExpirationDelete => "s3:LifecycleExpiration:Delete",
+            Self::S3LifecycleExpirationDeleteMarkerCreated => "s3:LifecycleExpiration:DeleteMarkerCreated",
+            Self::S3ObjectTagging => "s3:ObjectTagging:*",
+            Self::S3ObjectTaggingPut => "s3:ObjectTagging:Put",
+            Self::S3ObjectTaggingDelete => "s3:ObjectTagging:Delete",
+        }
+    }
+}
+
+impl FromText for Event {
+    fn from_text(text: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|value| value.as_str() == text)
+    }
+}
+
+impl ToText for Event {
+    fn with_text<R>(&self, then: impl FnOnce(&str) -> R) -> R {
+        then(self.as_str())
+    }
+}
+
+impl FromStr for Event {
+    type Err = WireError;
+
+    fn from_str(text: &str) -> Result<Self, WireError> {
+        Self::from_text(text).ok_or_else(|| Self::invalid("Event", text))
+    }
+}
+
 /// The values of `ExpirationStatus`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ExpirationStatus {
@@ -311,6 +627,48 @@ impl FromStr for ExpirationStatus {
 
     fn from_str(text: &str) -> Result<Self, WireError> {
         Self::from_text(text).ok_or_else(|| Self::invalid("ExpirationStatus", text))
+    }
+}
+
+/// The values of `FilterRuleName`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FilterRuleName {
+    /// `prefix`
+    Prefix,
+    /// `suffix`
+    Suffix,
+}
+
+impl FilterRuleName {
+    /// Every value.
+    pub const ALL: &'static [Self] = &[Self::Prefix, Self::Suffix];
+
+    /// The value as it is on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Prefix => "prefix",
+            Self::Suffix => "suffix",
+        }
+    }
+}
+
+impl FromText for FilterRuleName {
+    fn from_text(text: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|value| value.as_str() == text)
+    }
+}
+
+impl ToText for FilterRuleName {
+    fn with_text<R>(&self, then: impl FnOnce(&str) -> R) -> R {
+        then(self.as_str())
+    }
+}
+
+impl FromStr for FilterRuleName {
+    type Err = WireError;
+
+    fn from_str(text: &str) -> Result<Self, WireError> {
+        Self::from_text(text).ok_or_else(|| Self::invalid("FilterRuleName", text))
     }
 }
 
@@ -670,6 +1028,90 @@ impl FromStr for OptionalObjectAttributes {
     }
 }
 
+/// The values of `PartitionDateSource`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PartitionDateSource {
+    /// `EventTime`
+    EventTime,
+    /// `DeliveryTime`
+    DeliveryTime,
+}
+
+impl PartitionDateSource {
+    /// Every value.
+    pub const ALL: &'static [Self] = &[Self::EventTime, Self::DeliveryTime];
+
+    /// The value as it is on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::EventTime => "EventTime",
+            Self::DeliveryTime => "DeliveryTime",
+        }
+    }
+}
+
+impl FromText for PartitionDateSource {
+    fn from_text(text: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|value| value.as_str() == text)
+    }
+}
+
+impl ToText for PartitionDateSource {
+    fn with_text<R>(&self, then: impl FnOnce(&str) -> R) -> R {
+        then(self.as_str())
+    }
+}
+
+impl FromStr for PartitionDateSource {
+    type Err = WireError;
+
+    fn from_str(text: &str) -> Result<Self, WireError> {
+        Self::from_text(text).ok_or_else(|| Self::invalid("PartitionDateSource", text))
+    }
+}
+
+/// The values of `Payer`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Payer {
+    /// `Requester`
+    Requester,
+    /// `BucketOwner`
+    BucketOwner,
+}
+
+impl Payer {
+    /// Every value.
+    pub const ALL: &'static [Self] = &[Self::Requester, Self::BucketOwner];
+
+    /// The value as it is on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Requester => "Requester",
+            Self::BucketOwner => "BucketOwner",
+        }
+    }
+}
+
+impl FromText for Payer {
+    fn from_text(text: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|value| value.as_str() == text)
+    }
+}
+
+impl ToText for Payer {
+    fn with_text<R>(&self, then: impl FnOnce(&str) -> R) -> R {
+        then(self.as_str())
+    }
+}
+
+impl FromStr for Payer {
+    type Err = WireError;
+
+    fn from_str(text: &str) -> Result<Self, WireError> {
+        Self::from_text(text).ok_or_else(|| Self::invalid("Payer", text))
+    }
+}
+
 /// The values of `Permission`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Permission {
@@ -718,6 +1160,48 @@ impl FromStr for Permission {
 
     fn from_str(text: &str) -> Result<Self, WireError> {
         Self::from_text(text).ok_or_else(|| Self::invalid("Permission", text))
+    }
+}
+
+/// The values of `Protocol`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// `http`
+    Http,
+    /// `https`
+    Https,
+}
+
+impl Protocol {
+    /// Every value.
+    pub const ALL: &'static [Self] = &[Self::Http, Self::Https];
+
+    /// The value as it is on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+}
+
+impl FromText for Protocol {
+    fn from_text(text: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|value| value.as_str() == text)
+    }
+}
+
+impl ToText for Protocol {
+    fn with_text<R>(&self, then: impl FnOnce(&str) -> R) -> R {
+        then(self.as_str())
+    }
+}
+
+impl FromStr for Protocol {
+    type Err = WireError;
+
+    fn from_str(text: &str) -> Result<Self, WireError> {
+        Self::from_text(text).ok_or_else(|| Self::invalid("Protocol", text))
     }
 }
 

@@ -3,7 +3,7 @@
 //! `GetBucketAccelerateConfiguration`: types, parser and writer.
 
 use super::XMLNS;
-use super::enums::RequestPayer;
+use super::enums::{BucketAccelerateStatus, RequestPayer};
 use crate::error::WireError;
 use crate::request::{Fields, WireRequest};
 use crate::response::{Answer, WireResponse};
@@ -24,7 +24,7 @@ pub struct GetBucketAccelerateConfigurationInput {
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct GetBucketAccelerateConfigurationOutput {
     /// Element `Status`.
-    pub status: Option<String>,
+    pub status: Option<BucketAccelerateStatus>,
     /// Header `x-amz-request-charged`.
     pub request_charged: Option<String>,
 }

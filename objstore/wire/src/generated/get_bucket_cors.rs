@@ -3,6 +3,7 @@
 //! `GetBucketCors`: types, parser and writer.
 
 use super::XMLNS;
+use super::shared::{CorsRule, write_cors_rule};
 use crate::error::WireError;
 use crate::request::{Fields, WireRequest};
 use crate::response::{Answer, WireResponse};
@@ -22,23 +23,6 @@ pub struct GetBucketCorsInput {
 pub struct GetBucketCorsOutput {
     /// Element `CORSRule`.
     pub cors_rules: Vec<CorsRule>,
-}
-
-/// The structure `CorsRule`.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct CorsRule {
-    /// Element `ID`.
-    pub id: Option<String>,
-    /// Element `AllowedHeader`.
-    pub allowed_headers: Vec<String>,
-    /// Element `AllowedMethod`.
-    pub allowed_methods: Vec<String>,
-    /// Element `AllowedOrigin`.
-    pub allowed_origins: Vec<String>,
-    /// Element `ExposeHeader`.
-    pub expose_headers: Vec<String>,
-    /// Element `MaxAgeSeconds`.
-    pub max_age_seconds: Option<i32>,
 }
 
 /// Reads the input of `GetBucketCors`.
@@ -61,23 +45,4 @@ pub fn write_get_bucket_cors(output: &GetBucketCorsOutput) -> WireResponse {
     xml.close("CORSConfiguration");
     answer.document(xml);
     answer.finish()
-}
-
-pub(crate) fn write_cors_rule(xml: &mut XmlWriter, tag: &str, value: &CorsRule) {
-    xml.open(tag);
-    xml.optional("ID", value.id.as_ref());
-    for item in &value.allowed_headers {
-        xml.element("AllowedHeader", item);
-    }
-    for item in &value.allowed_methods {
-        xml.element("AllowedMethod", item);
-    }
-    for item in &value.allowed_origins {
-        xml.element("AllowedOrigin", item);
-    }
-    for item in &value.expose_headers {
-        xml.element("ExposeHeader", item);
-    }
-    xml.optional("MaxAgeSeconds", value.max_age_seconds.as_ref());
-    xml.close(tag);
 }

@@ -3,7 +3,7 @@
 //! `GetBucketEncryption`: types, parser and writer.
 
 use super::XMLNS;
-use super::enums::ServerSideEncryption;
+use super::shared::{ServerSideEncryptionConfiguration, write_server_side_encryption_configuration};
 use crate::error::WireError;
 use crate::request::{Fields, WireRequest};
 use crate::response::{Answer, WireResponse};
@@ -23,40 +23,6 @@ pub struct GetBucketEncryptionInput {
 pub struct GetBucketEncryptionOutput {
     /// Element `ServerSideEncryptionConfiguration`.
     pub server_side_encryption_configuration: Option<ServerSideEncryptionConfiguration>,
-}
-
-/// The structure `BlockedEncryptionTypes`.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct BlockedEncryptionTypes {
-    /// Element `EncryptionType`.
-    pub encryption_type: Vec<String>,
-}
-
-/// The structure `ServerSideEncryptionByDefault`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServerSideEncryptionByDefault {
-    /// Element `SSEAlgorithm`.
-    pub sse_algorithm: ServerSideEncryption,
-    /// Element `KMSMasterKeyID`.
-    pub kms_master_key_id: Option<String>,
-}
-
-/// The structure `ServerSideEncryptionConfiguration`.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct ServerSideEncryptionConfiguration {
-    /// Element `Rule`.
-    pub rules: Vec<ServerSideEncryptionRule>,
-}
-
-/// The structure `ServerSideEncryptionRule`.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct ServerSideEncryptionRule {
-    /// Element `ApplyServerSideEncryptionByDefault`.
-    pub apply_server_side_encryption_by_default: Option<ServerSideEncryptionByDefault>,
-    /// Element `BucketKeyEnabled`.
-    pub bucket_key_enabled: Option<bool>,
-    /// Element `BlockedEncryptionTypes`.
-    pub blocked_encryption_types: Option<BlockedEncryptionTypes>,
 }
 
 /// Reads the input of `GetBucketEncryption`.
@@ -80,47 +46,4 @@ pub fn write_get_bucket_encryption(output: &GetBucketEncryptionOutput) -> WireRe
         answer.document(xml);
     }
     answer.finish()
-}
-
-pub(crate) fn write_blocked_encryption_types(xml: &mut XmlWriter, tag: &str, value: &BlockedEncryptionTypes) {
-    xml.open(tag);
-    for item in &value.encryption_type {
-        xml.element("EncryptionType", item);
-    }
-    xml.close(tag);
-}
-
-pub(crate) fn write_server_side_encryption_by_default(
-    xml: &mut XmlWriter,
-    tag: &str,
-    value: &ServerSideEncryptionByDefault,
-) {
-    xml.open(tag);
-    xml.element("SSEAlgorithm", &value.sse_algorithm);
-    xml.optional("KMSMasterKeyID", value.kms_master_key_id.as_ref());
-    xml.close(tag);
-}
-
-pub(crate) fn write_server_side_encryption_configuration(
-    xml: &mut XmlWriter,
-    tag: &str,
-    value: &ServerSideEncryptionConfiguration,
-) {
-    xml.open(tag);
-    for item in &value.rules {
-        write_server_side_encryption_rule(xml, "Rule", item);
-    }
-    xml.close(tag);
-}
-
-pub(crate) fn write_server_side_encryption_rule(xml: &mut XmlWriter, tag: &str, value: &ServerSideEncryptionRule) {
-    xml.open(tag);
-    if let Some(inner) = &value.apply_server_side_encryption_by_default {
-        write_server_side_encryption_by_default(xml, "ApplyServerSideEncryptionByDefault", inner);
-    }
-    xml.optional("BucketKeyEnabled", value.bucket_key_enabled.as_ref());
-    if let Some(inner) = &value.blocked_encryption_types {
-        write_blocked_encryption_types(xml, "BlockedEncryptionTypes", inner);
-    }
-    xml.close(tag);
 }

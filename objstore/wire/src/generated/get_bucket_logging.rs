@@ -3,7 +3,7 @@
 //! `GetBucketLogging`: types, parser and writer.
 
 use super::XMLNS;
-use super::shared::{Grantee, write_grantee};
+use super::shared::{LoggingEnabled, write_logging_enabled};
 use crate::error::WireError;
 use crate::request::{Fields, WireRequest};
 use crate::response::{Answer, WireResponse};
@@ -23,48 +23,6 @@ pub struct GetBucketLoggingInput {
 pub struct GetBucketLoggingOutput {
     /// Element `LoggingEnabled`.
     pub logging_enabled: Option<LoggingEnabled>,
-}
-
-/// The structure `LoggingEnabled`.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct LoggingEnabled {
-    /// Element `TargetBucket`.
-    pub target_bucket: String,
-    /// Element `TargetGrants`.
-    pub target_grants: Vec<TargetGrant>,
-    /// Element `TargetPrefix`.
-    pub target_prefix: String,
-    /// Element `TargetObjectKeyFormat`.
-    pub target_object_key_format: Option<TargetObjectKeyFormat>,
-}
-
-/// The structure `PartitionedPrefix`.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct PartitionedPrefix {
-    /// Element `PartitionDateSource`.
-    pub partition_date_source: Option<String>,
-}
-
-/// The structure `SimplePrefix`.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct SimplePrefix {}
-
-/// The structure `TargetGrant`.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct TargetGrant {
-    /// Element `Grantee`.
-    pub grantee: Option<Grantee>,
-    /// Element `Permission`.
-    pub permission: Option<String>,
-}
-
-/// The structure `TargetObjectKeyFormat`.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct TargetObjectKeyFormat {
-    /// Element `SimplePrefix`.
-    pub simple_prefix: Option<SimplePrefix>,
-    /// Element `PartitionedPrefix`.
-    pub partitioned_prefix: Option<PartitionedPrefix>,
 }
 
 /// Reads the input of `GetBucketLogging`.
@@ -87,50 +45,4 @@ pub fn write_get_bucket_logging(output: &GetBucketLoggingOutput) -> WireResponse
     xml.close("BucketLoggingStatus");
     answer.document(xml);
     answer.finish()
-}
-
-pub(crate) fn write_logging_enabled(xml: &mut XmlWriter, tag: &str, value: &LoggingEnabled) {
-    xml.open(tag);
-    xml.element("TargetBucket", &value.target_bucket);
-    xml.open("TargetGrants");
-    for item in &value.target_grants {
-        write_target_grant(xml, "Grant", item);
-    }
-    xml.close("TargetGrants");
-    xml.element("TargetPrefix", &value.target_prefix);
-    if let Some(inner) = &value.target_object_key_format {
-        write_target_object_key_format(xml, "TargetObjectKeyFormat", inner);
-    }
-    xml.close(tag);
-}
-
-pub(crate) fn write_partitioned_prefix(xml: &mut XmlWriter, tag: &str, value: &PartitionedPrefix) {
-    xml.open(tag);
-    xml.optional("PartitionDateSource", value.partition_date_source.as_ref());
-    xml.close(tag);
-}
-
-pub(crate) fn write_simple_prefix(xml: &mut XmlWriter, tag: &str, _value: &SimplePrefix) {
-    xml.open(tag);
-    xml.close(tag);
-}
-
-pub(crate) fn write_target_grant(xml: &mut XmlWriter, tag: &str, value: &TargetGrant) {
-    xml.open(tag);
-    if let Some(inner) = &value.grantee {
-        write_grantee(xml, "Grantee", inner);
-    }
-    xml.optional("Permission", value.permission.as_ref());
-    xml.close(tag);
-}
-
-pub(crate) fn write_target_object_key_format(xml: &mut XmlWriter, tag: &str, value: &TargetObjectKeyFormat) {
-    xml.open(tag);
-    if let Some(inner) = &value.simple_prefix {
-        write_simple_prefix(xml, "SimplePrefix", inner);
-    }
-    if let Some(inner) = &value.partitioned_prefix {
-        write_partitioned_prefix(xml, "PartitionedPrefix", inner);
-    }
-    xml.close(tag);
 }

@@ -3,6 +3,11 @@
 //! `GetBucketNotificationConfiguration`: types, parser and writer.
 
 use super::XMLNS;
+use super::shared::{
+    EventBridgeConfiguration, LambdaFunctionConfiguration, QueueConfiguration, TopicConfiguration,
+    write_event_bridge_configuration, write_lambda_function_configuration, write_queue_configuration,
+    write_topic_configuration,
+};
 use crate::error::WireError;
 use crate::request::{Fields, WireRequest};
 use crate::response::{Answer, WireResponse};
@@ -28,72 +33,6 @@ pub struct GetBucketNotificationConfigurationOutput {
     pub lambda_function_configurations: Vec<LambdaFunctionConfiguration>,
     /// Element `EventBridgeConfiguration`.
     pub event_bridge_configuration: Option<EventBridgeConfiguration>,
-}
-
-/// The structure `EventBridgeConfiguration`.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct EventBridgeConfiguration {}
-
-/// The structure `FilterRule`.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct FilterRule {
-    /// Element `Name`.
-    pub name: Option<String>,
-    /// Element `Value`.
-    pub value: Option<String>,
-}
-
-/// The structure `LambdaFunctionConfiguration`.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct LambdaFunctionConfiguration {
-    /// Element `Id`.
-    pub id: Option<String>,
-    /// Element `CloudFunction`.
-    pub lambda_function_arn: String,
-    /// Element `Event`.
-    pub events: Vec<String>,
-    /// Element `Filter`.
-    pub filter: Option<NotificationConfigurationFilter>,
-}
-
-/// The structure `NotificationConfigurationFilter`.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct NotificationConfigurationFilter {
-    /// Element `S3Key`.
-    pub key: Option<S3KeyFilter>,
-}
-
-/// The structure `QueueConfiguration`.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct QueueConfiguration {
-    /// Element `Id`.
-    pub id: Option<String>,
-    /// Element `Queue`.
-    pub queue_arn: String,
-    /// Element `Event`.
-    pub events: Vec<String>,
-    /// Element `Filter`.
-    pub filter: Option<NotificationConfigurationFilter>,
-}
-
-/// The structure `S3KeyFilter`.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct S3KeyFilter {
-    /// Element `FilterRule`.
-    pub filter_rules: Vec<FilterRule>,
-}
-
-/// The structure `TopicConfiguration`.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct TopicConfiguration {
-    /// Element `Id`.
-    pub id: Option<String>,
-    /// Element `Topic`.
-    pub topic_arn: String,
-    /// Element `Event`.
-    pub events: Vec<String>,
-    /// Element `Filter`.
-    pub filter: Option<NotificationConfigurationFilter>,
 }
 
 /// Reads the input of `GetBucketNotificationConfiguration`.
@@ -128,75 +67,4 @@ pub fn write_get_bucket_notification_configuration(output: &GetBucketNotificatio
     xml.close("NotificationConfiguration");
     answer.document(xml);
     answer.finish()
-}
-
-pub(crate) fn write_event_bridge_configuration(xml: &mut XmlWriter, tag: &str, _value: &EventBridgeConfiguration) {
-    xml.open(tag);
-    xml.close(tag);
-}
-
-pub(crate) fn write_filter_rule(xml: &mut XmlWriter, tag: &str, value: &FilterRule) {
-    xml.open(tag);
-    xml.optional("Name", value.name.as_ref());
-    xml.optional("Value", value.value.as_ref());
-    xml.close(tag);
-}
-
-pub(crate) fn write_lambda_function_configuration(xml: &mut XmlWriter, tag: &str, value: &LambdaFunctionConfiguration) {
-    xml.open(tag);
-    xml.optional("Id", value.id.as_ref());
-    xml.element("CloudFunction", &value.lambda_function_arn);
-    for item in &value.events {
-        xml.element("Event", item);
-    }
-    if let Some(inner) = &value.filter {
-        write_notification_configuration_filter(xml, "Filter", inner);
-    }
-    xml.close(tag);
-}
-
-pub(crate) fn write_notification_configuration_filter(
-    xml: &mut XmlWriter,
-    tag: &str,
-    value: &NotificationConfigurationFilter,
-) {
-    xml.open(tag);
-    if let Some(inner) = &value.key {
-        write_s3_key_filter(xml, "S3Key", inner);
-    }
-    xml.close(tag);
-}
-
-pub(crate) fn write_queue_configuration(xml: &mut XmlWriter, tag: &str, value: &QueueConfiguration) {
-    xml.open(tag);
-    xml.optional("Id", value.id.as_ref());
-    xml.element("Queue", &value.queue_arn);
-    for item in &value.events {
-        xml.element("Event", item);
-    }
-    if let Some(inner) = &value.filter {
-        write_notification_configuration_filter(xml, "Filter", inner);
-    }
-    xml.close(tag);
-}
-
-pub(crate) fn write_s3_key_filter(xml: &mut XmlWriter, tag: &str, value: &S3KeyFilter) {
-    xml.open(tag);
-    for item in &value.filter_rules {
-        write_filter_rule(xml, "FilterRule", item);
-    }
-    xml.close(tag);
-}
-
-pub(crate) fn write_topic_configuration(xml: &mut XmlWriter, tag: &str, value: &TopicConfiguration) {
-    xml.open(tag);
-    xml.optional("Id", value.id.as_ref());
-    xml.element("Topic", &value.topic_arn);
-    for item in &value.events {
-        xml.element("Event", item);
-    }
-    if let Some(inner) = &value.filter {
-        write_notification_configuration_filter(xml, "Filter", inner);
-    }
-    xml.close(tag);
 }

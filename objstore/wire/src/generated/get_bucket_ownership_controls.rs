@@ -3,7 +3,7 @@
 //! `GetBucketOwnershipControls`: types, parser and writer.
 
 use super::XMLNS;
-use super::enums::ObjectOwnership;
+use super::shared::{OwnershipControls, write_ownership_controls};
 use crate::error::WireError;
 use crate::request::{Fields, WireRequest};
 use crate::response::{Answer, WireResponse};
@@ -23,20 +23,6 @@ pub struct GetBucketOwnershipControlsInput {
 pub struct GetBucketOwnershipControlsOutput {
     /// Element `OwnershipControls`.
     pub ownership_controls: Option<OwnershipControls>,
-}
-
-/// The structure `OwnershipControls`.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct OwnershipControls {
-    /// Element `Rule`.
-    pub rules: Vec<OwnershipControlsRule>,
-}
-
-/// The structure `OwnershipControlsRule`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OwnershipControlsRule {
-    /// Element `ObjectOwnership`.
-    pub object_ownership: ObjectOwnership,
 }
 
 /// Reads the input of `GetBucketOwnershipControls`.
@@ -60,18 +46,4 @@ pub fn write_get_bucket_ownership_controls(output: &GetBucketOwnershipControlsOu
         answer.document(xml);
     }
     answer.finish()
-}
-
-pub(crate) fn write_ownership_controls(xml: &mut XmlWriter, tag: &str, value: &OwnershipControls) {
-    xml.open(tag);
-    for item in &value.rules {
-        write_ownership_controls_rule(xml, "Rule", item);
-    }
-    xml.close(tag);
-}
-
-pub(crate) fn write_ownership_controls_rule(xml: &mut XmlWriter, tag: &str, value: &OwnershipControlsRule) {
-    xml.open(tag);
-    xml.element("ObjectOwnership", &value.object_ownership);
-    xml.close(tag);
 }

@@ -3,6 +3,7 @@
 //! `GetBucketRequestPayment`: types, parser and writer.
 
 use super::XMLNS;
+use super::enums::Payer;
 use crate::error::WireError;
 use crate::request::{Fields, WireRequest};
 use crate::response::{Answer, WireResponse};
@@ -21,7 +22,7 @@ pub struct GetBucketRequestPaymentInput {
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct GetBucketRequestPaymentOutput {
     /// Element `Payer`.
-    pub payer: Option<String>,
+    pub payer: Option<Payer>,
 }
 
 /// Reads the input of `GetBucketRequestPayment`.

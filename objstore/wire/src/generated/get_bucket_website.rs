@@ -3,6 +3,10 @@
 //! `GetBucketWebsite`: types, parser and writer.
 
 use super::XMLNS;
+use super::shared::{
+    ErrorDocument, IndexDocument, RedirectAllRequestsTo, RoutingRule, write_error_document, write_index_document,
+    write_redirect_all_requests_to, write_routing_rule,
+};
 use crate::error::WireError;
 use crate::request::{Fields, WireRequest};
 use crate::response::{Answer, WireResponse};
@@ -28,62 +32,6 @@ pub struct GetBucketWebsiteOutput {
     pub error_document: Option<ErrorDocument>,
     /// Element `RoutingRules`.
     pub routing_rules: Vec<RoutingRule>,
-}
-
-/// The structure `Condition`.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct Condition {
-    /// Element `HttpErrorCodeReturnedEquals`.
-    pub http_error_code_returned_equals: Option<String>,
-    /// Element `KeyPrefixEquals`.
-    pub key_prefix_equals: Option<String>,
-}
-
-/// The structure `ErrorDocument`.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct ErrorDocument {
-    /// Element `Key`.
-    pub key: String,
-}
-
-/// The structure `IndexDocument`.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct IndexDocument {
-    /// Element `Suffix`.
-    pub suffix: String,
-}
-
-/// The structure `Redirect`.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct Redirect {
-    /// Element `HostName`.
-    pub host_name: Option<String>,
-    /// Element `HttpRedirectCode`.
-    pub http_redirect_code: Option<String>,
-    /// Element `Protocol`.
-    pub protocol: Option<String>,
-    /// Element `ReplaceKeyPrefixWith`.
-    pub replace_key_prefix_with: Option<String>,
-    /// Element `ReplaceKeyWith`.
-    pub replace_key_with: Option<String>,
-}
-
-/// The structure `RedirectAllRequestsTo`.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct RedirectAllRequestsTo {
-    /// Element `HostName`.
-    pub host_name: String,
-    /// Element `Protocol`.
-    pub protocol: Option<String>,
-}
-
-/// The structure `RoutingRule`.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct RoutingRule {
-    /// Element `Condition`.
-    pub condition: Option<Condition>,
-    /// Element `Redirect`.
-    pub redirect: Redirect,
 }
 
 /// Reads the input of `GetBucketWebsite`.
@@ -117,49 +65,4 @@ pub fn write_get_bucket_website(output: &GetBucketWebsiteOutput) -> WireResponse
     xml.close("WebsiteConfiguration");
     answer.document(xml);
     answer.finish()
-}
-
-pub(crate) fn write_condition(xml: &mut XmlWriter, tag: &str, value: &Condition) {
-    xml.open(tag);
-    xml.optional("HttpErrorCodeReturnedEquals", value.http_error_code_returned_equals.as_ref());
-    xml.optional("KeyPrefixEquals", value.key_prefix_equals.as_ref());
-    xml.close(tag);
-}
-
-pub(crate) fn write_error_document(xml: &mut XmlWriter, tag: &str, value: &ErrorDocument) {
-    xml.open(tag);
-    xml.element("Key", &value.key);
-    xml.close(tag);
-}
-
-pub(crate) fn write_index_document(xml: &mut XmlWriter, tag: &str, value: &IndexDocument) {
-    xml.open(tag);
-    xml.element("Suffix", &value.suffix);
-    xml.close(tag);
-}
-
-pub(crate) fn write_redirect(xml: &mut XmlWriter, tag: &str, value: &Redirect) {
-    xml.open(tag);
-    xml.optional("HostName", value.host_name.as_ref());
-    xml.optional("HttpRedirectCode", value.http_redirect_code.as_ref());
-    xml.optional("Protocol", value.protocol.as_ref());
-    xml.optional("ReplaceKeyPrefixWith", value.replace_key_prefix_with.as_ref());
-    xml.optional("ReplaceKeyWith", value.replace_key_with.as_ref());
-    xml.close(tag);
-}
-
-pub(crate) fn write_redirect_all_requests_to(xml: &mut XmlWriter, tag: &str, value: &RedirectAllRequestsTo) {
-    xml.open(tag);
-    xml.element("HostName", &value.host_name);
-    xml.optional("Protocol", value.protocol.as_ref());
-    xml.close(tag);
-}
-
-pub(crate) fn write_routing_rule(xml: &mut XmlWriter, tag: &str, value: &RoutingRule) {
-    xml.open(tag);
-    if let Some(inner) = &value.condition {
-        write_condition(xml, "Condition", inner);
-    }
-    write_redirect(xml, "Redirect", &value.redirect);
-    xml.close(tag);
 }

@@ -3,6 +3,7 @@
 //! `GetPublicAccessBlock`: types, parser and writer.
 
 use super::XMLNS;
+use super::shared::{PublicAccessBlockConfiguration, write_public_access_block_configuration};
 use crate::error::WireError;
 use crate::request::{Fields, WireRequest};
 use crate::response::{Answer, WireResponse};
@@ -22,19 +23,6 @@ pub struct GetPublicAccessBlockInput {
 pub struct GetPublicAccessBlockOutput {
     /// Element `PublicAccessBlockConfiguration`.
     pub public_access_block_configuration: Option<PublicAccessBlockConfiguration>,
-}
-
-/// The structure `PublicAccessBlockConfiguration`.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct PublicAccessBlockConfiguration {
-    /// Element `BlockPublicAcls`.
-    pub block_public_acls: Option<bool>,
-    /// Element `IgnorePublicAcls`.
-    pub ignore_public_acls: Option<bool>,
-    /// Element `BlockPublicPolicy`.
-    pub block_public_policy: Option<bool>,
-    /// Element `RestrictPublicBuckets`.
-    pub restrict_public_buckets: Option<bool>,
 }
 
 /// Reads the input of `GetPublicAccessBlock`.
@@ -58,17 +46,4 @@ pub fn write_get_public_access_block(output: &GetPublicAccessBlockOutput) -> Wir
         answer.document(xml);
     }
     answer.finish()
-}
-
-pub(crate) fn write_public_access_block_configuration(
-    xml: &mut XmlWriter,
-    tag: &str,
-    value: &PublicAccessBlockConfiguration,
-) {
-    xml.open(tag);
-    xml.optional("BlockPublicAcls", value.block_public_acls.as_ref());
-    xml.optional("IgnorePublicAcls", value.ignore_public_acls.as_ref());
-    xml.optional("BlockPublicPolicy", value.block_public_policy.as_ref());
-    xml.optional("RestrictPublicBuckets", value.restrict_public_buckets.as_ref());
-    xml.close(tag);
 }

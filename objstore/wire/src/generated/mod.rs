@@ -8,11 +8,20 @@ mod copy_object;
 mod create_bucket;
 mod create_multipart_upload;
 mod delete_bucket;
+mod delete_bucket_cors;
+mod delete_bucket_encryption;
 mod delete_bucket_lifecycle;
+mod delete_bucket_ownership_controls;
+mod delete_bucket_policy;
+mod delete_bucket_tagging;
+mod delete_bucket_website;
 mod delete_object;
+mod delete_object_tagging;
 mod delete_objects;
+mod delete_public_access_block;
 mod enums;
 mod errors;
+mod get_bucket_abac;
 mod get_bucket_accelerate_configuration;
 mod get_bucket_acl;
 mod get_bucket_cors;
@@ -46,14 +55,27 @@ mod list_objects;
 mod list_objects_v2;
 mod list_parts;
 mod operation;
+mod put_bucket_abac;
+mod put_bucket_accelerate_configuration;
 mod put_bucket_acl;
+mod put_bucket_cors;
+mod put_bucket_encryption;
 mod put_bucket_lifecycle_configuration;
+mod put_bucket_logging;
+mod put_bucket_notification_configuration;
+mod put_bucket_ownership_controls;
+mod put_bucket_policy;
+mod put_bucket_request_payment;
+mod put_bucket_tagging;
 mod put_bucket_versioning;
+mod put_bucket_website;
 mod put_object;
 mod put_object_acl;
 mod put_object_legal_hold;
 mod put_object_lock_configuration;
 mod put_object_retention;
+mod put_object_tagging;
+mod put_public_access_block;
 pub(crate) mod routes;
 mod shared;
 mod upload_part;
@@ -65,10 +87,21 @@ pub use self::copy_object::{parse_copy_object, write_copy_object};
 pub use self::create_bucket::{parse_create_bucket, write_create_bucket};
 pub use self::create_multipart_upload::{parse_create_multipart_upload, write_create_multipart_upload};
 pub use self::delete_bucket::{parse_delete_bucket, write_delete_bucket};
+pub use self::delete_bucket_cors::{parse_delete_bucket_cors, write_delete_bucket_cors};
+pub use self::delete_bucket_encryption::{parse_delete_bucket_encryption, write_delete_bucket_encryption};
 pub use self::delete_bucket_lifecycle::{parse_delete_bucket_lifecycle, write_delete_bucket_lifecycle};
+pub use self::delete_bucket_ownership_controls::{
+    parse_delete_bucket_ownership_controls, write_delete_bucket_ownership_controls,
+};
+pub use self::delete_bucket_policy::{parse_delete_bucket_policy, write_delete_bucket_policy};
+pub use self::delete_bucket_tagging::{parse_delete_bucket_tagging, write_delete_bucket_tagging};
+pub use self::delete_bucket_website::{parse_delete_bucket_website, write_delete_bucket_website};
 pub use self::delete_object::{parse_delete_object, write_delete_object};
+pub use self::delete_object_tagging::{parse_delete_object_tagging, write_delete_object_tagging};
 pub use self::delete_objects::{parse_delete_objects, write_delete_objects};
+pub use self::delete_public_access_block::{parse_delete_public_access_block, write_delete_public_access_block};
 pub use self::errors::ErrorCode;
+pub use self::get_bucket_abac::{parse_get_bucket_abac, write_get_bucket_abac};
 pub use self::get_bucket_accelerate_configuration::{
     parse_get_bucket_accelerate_configuration, write_get_bucket_accelerate_configuration,
 };
@@ -112,11 +145,28 @@ pub use self::list_objects::{parse_list_objects, write_list_objects};
 pub use self::list_objects_v2::{parse_list_objects_v2, write_list_objects_v2};
 pub use self::list_parts::{parse_list_parts, write_list_parts};
 pub use self::operation::Operation;
+pub use self::put_bucket_abac::{parse_put_bucket_abac, write_put_bucket_abac};
+pub use self::put_bucket_accelerate_configuration::{
+    parse_put_bucket_accelerate_configuration, write_put_bucket_accelerate_configuration,
+};
 pub use self::put_bucket_acl::{parse_put_bucket_acl, write_put_bucket_acl};
+pub use self::put_bucket_cors::{parse_put_bucket_cors, write_put_bucket_cors};
+pub use self::put_bucket_encryption::{parse_put_bucket_encryption, write_put_bucket_encryption};
 pub use self::put_bucket_lifecycle_configuration::{
     parse_put_bucket_lifecycle_configuration, write_put_bucket_lifecycle_configuration,
 };
+pub use self::put_bucket_logging::{parse_put_bucket_logging, write_put_bucket_logging};
+pub use self::put_bucket_notification_configuration::{
+    parse_put_bucket_notification_configuration, write_put_bucket_notification_configuration,
+};
+pub use self::put_bucket_ownership_controls::{
+    parse_put_bucket_ownership_controls, write_put_bucket_ownership_controls,
+};
+pub use self::put_bucket_policy::{parse_put_bucket_policy, write_put_bucket_policy};
+pub use self::put_bucket_request_payment::{parse_put_bucket_request_payment, write_put_bucket_request_payment};
+pub use self::put_bucket_tagging::{parse_put_bucket_tagging, write_put_bucket_tagging};
 pub use self::put_bucket_versioning::{parse_put_bucket_versioning, write_put_bucket_versioning};
+pub use self::put_bucket_website::{parse_put_bucket_website, write_put_bucket_website};
 pub use self::put_object::{parse_put_object, write_put_object};
 pub use self::put_object_acl::{parse_put_object_acl, write_put_object_acl};
 pub use self::put_object_legal_hold::{parse_put_object_legal_hold, write_put_object_legal_hold};
@@ -124,6 +174,8 @@ pub use self::put_object_lock_configuration::{
     parse_put_object_lock_configuration, write_put_object_lock_configuration,
 };
 pub use self::put_object_retention::{parse_put_object_retention, write_put_object_retention};
+pub use self::put_object_tagging::{parse_put_object_tagging, write_put_object_tagging};
+pub use self::put_public_access_block::{parse_put_public_access_block, write_put_public_access_block};
 pub use self::upload_part::{parse_upload_part, write_upload_part};
 pub use self::upload_part_copy::{parse_upload_part_copy, write_upload_part_copy};
 
@@ -145,42 +197,45 @@ pub mod types {
     };
     pub use super::create_multipart_upload::{CreateMultipartUploadInput, CreateMultipartUploadOutput};
     pub use super::delete_bucket::{DeleteBucketInput, DeleteBucketOutput};
+    pub use super::delete_bucket_cors::{DeleteBucketCorsInput, DeleteBucketCorsOutput};
+    pub use super::delete_bucket_encryption::{DeleteBucketEncryptionInput, DeleteBucketEncryptionOutput};
     pub use super::delete_bucket_lifecycle::{DeleteBucketLifecycleInput, DeleteBucketLifecycleOutput};
+    pub use super::delete_bucket_ownership_controls::{
+        DeleteBucketOwnershipControlsInput, DeleteBucketOwnershipControlsOutput,
+    };
+    pub use super::delete_bucket_policy::{DeleteBucketPolicyInput, DeleteBucketPolicyOutput};
+    pub use super::delete_bucket_tagging::{DeleteBucketTaggingInput, DeleteBucketTaggingOutput};
+    pub use super::delete_bucket_website::{DeleteBucketWebsiteInput, DeleteBucketWebsiteOutput};
     pub use super::delete_object::{DeleteObjectInput, DeleteObjectOutput};
+    pub use super::delete_object_tagging::{DeleteObjectTaggingInput, DeleteObjectTaggingOutput};
     pub use super::delete_objects::{
         Delete, DeleteObjectsInput, DeleteObjectsOutput, DeletedObject, Error, ObjectIdentifier,
     };
+    pub use super::delete_public_access_block::{DeletePublicAccessBlockInput, DeletePublicAccessBlockOutput};
     pub use super::enums::{
-        BucketCannedAcl, BucketVersioningStatus, ChecksumAlgorithm, ChecksumMode, ChecksumType, EncodingType,
-        ExpirationStatus, LocationType, ObjectCannedAcl, ObjectLockEnabled, ObjectLockLegalHoldStatus, ObjectLockMode,
-        ObjectLockRetentionMode, ObjectOwnership, OptionalObjectAttributes, Permission, RequestPayer,
-        ServerSideEncryption, StorageClass, TransitionDefaultMinimumObjectSize, TransitionStorageClass, Type,
+        BucketAbacStatus, BucketAccelerateStatus, BucketCannedAcl, BucketLogsPermission, BucketVersioningStatus,
+        ChecksumAlgorithm, ChecksumMode, ChecksumType, EncodingType, EncryptionType, Event, ExpirationStatus,
+        FilterRuleName, LocationType, ObjectCannedAcl, ObjectLockEnabled, ObjectLockLegalHoldStatus, ObjectLockMode,
+        ObjectLockRetentionMode, ObjectOwnership, OptionalObjectAttributes, PartitionDateSource, Payer, Permission,
+        Protocol, RequestPayer, ServerSideEncryption, StorageClass, TransitionDefaultMinimumObjectSize,
+        TransitionStorageClass, Type,
     };
+    pub use super::get_bucket_abac::{GetBucketAbacInput, GetBucketAbacOutput};
     pub use super::get_bucket_accelerate_configuration::{
         GetBucketAccelerateConfigurationInput, GetBucketAccelerateConfigurationOutput,
     };
     pub use super::get_bucket_acl::{GetBucketAclInput, GetBucketAclOutput};
-    pub use super::get_bucket_cors::{CorsRule, GetBucketCorsInput, GetBucketCorsOutput};
-    pub use super::get_bucket_encryption::{
-        BlockedEncryptionTypes, GetBucketEncryptionInput, GetBucketEncryptionOutput, ServerSideEncryptionByDefault,
-        ServerSideEncryptionConfiguration, ServerSideEncryptionRule,
-    };
+    pub use super::get_bucket_cors::{GetBucketCorsInput, GetBucketCorsOutput};
+    pub use super::get_bucket_encryption::{GetBucketEncryptionInput, GetBucketEncryptionOutput};
     pub use super::get_bucket_lifecycle_configuration::{
         GetBucketLifecycleConfigurationInput, GetBucketLifecycleConfigurationOutput,
     };
     pub use super::get_bucket_location::{GetBucketLocationInput, GetBucketLocationOutput};
-    pub use super::get_bucket_logging::{
-        GetBucketLoggingInput, GetBucketLoggingOutput, LoggingEnabled, PartitionedPrefix, SimplePrefix, TargetGrant,
-        TargetObjectKeyFormat,
-    };
+    pub use super::get_bucket_logging::{GetBucketLoggingInput, GetBucketLoggingOutput};
     pub use super::get_bucket_notification_configuration::{
-        EventBridgeConfiguration, FilterRule, GetBucketNotificationConfigurationInput,
-        GetBucketNotificationConfigurationOutput, LambdaFunctionConfiguration, NotificationConfigurationFilter,
-        QueueConfiguration, S3KeyFilter, TopicConfiguration,
+        GetBucketNotificationConfigurationInput, GetBucketNotificationConfigurationOutput,
     };
-    pub use super::get_bucket_ownership_controls::{
-        GetBucketOwnershipControlsInput, GetBucketOwnershipControlsOutput, OwnershipControls, OwnershipControlsRule,
-    };
+    pub use super::get_bucket_ownership_controls::{GetBucketOwnershipControlsInput, GetBucketOwnershipControlsOutput};
     pub use super::get_bucket_policy::{GetBucketPolicyInput, GetBucketPolicyOutput};
     pub use super::get_bucket_policy_status::{GetBucketPolicyStatusInput, GetBucketPolicyStatusOutput, PolicyStatus};
     pub use super::get_bucket_replication::{
@@ -192,10 +247,7 @@ pub mod types {
     pub use super::get_bucket_request_payment::{GetBucketRequestPaymentInput, GetBucketRequestPaymentOutput};
     pub use super::get_bucket_tagging::{GetBucketTaggingInput, GetBucketTaggingOutput};
     pub use super::get_bucket_versioning::{GetBucketVersioningInput, GetBucketVersioningOutput};
-    pub use super::get_bucket_website::{
-        Condition, ErrorDocument, GetBucketWebsiteInput, GetBucketWebsiteOutput, IndexDocument, Redirect,
-        RedirectAllRequestsTo, RoutingRule,
-    };
+    pub use super::get_bucket_website::{GetBucketWebsiteInput, GetBucketWebsiteOutput};
     pub use super::get_object::{GetObjectInput, GetObjectOutput};
     pub use super::get_object_acl::{GetObjectAclInput, GetObjectAclOutput};
     pub use super::get_object_attributes::{
@@ -206,9 +258,7 @@ pub mod types {
     pub use super::get_object_lock_configuration::{GetObjectLockConfigurationInput, GetObjectLockConfigurationOutput};
     pub use super::get_object_retention::{GetObjectRetentionInput, GetObjectRetentionOutput};
     pub use super::get_object_tagging::{GetObjectTaggingInput, GetObjectTaggingOutput};
-    pub use super::get_public_access_block::{
-        GetPublicAccessBlockInput, GetPublicAccessBlockOutput, PublicAccessBlockConfiguration,
-    };
+    pub use super::get_public_access_block::{GetPublicAccessBlockInput, GetPublicAccessBlockOutput};
     pub use super::head_bucket::{HeadBucketInput, HeadBucketOutput};
     pub use super::head_object::{HeadObjectInput, HeadObjectOutput};
     pub use super::list_buckets::{Bucket, ListBucketsInput, ListBucketsOutput};
@@ -219,23 +269,48 @@ pub mod types {
     pub use super::list_objects::{ListObjectsInput, ListObjectsOutput};
     pub use super::list_objects_v2::{ListObjectsV2Input, ListObjectsV2Output};
     pub use super::list_parts::{ListPartsInput, ListPartsOutput, Part};
+    pub use super::put_bucket_abac::{PutBucketAbacInput, PutBucketAbacOutput};
+    pub use super::put_bucket_accelerate_configuration::{
+        AccelerateConfiguration, PutBucketAccelerateConfigurationInput, PutBucketAccelerateConfigurationOutput,
+    };
     pub use super::put_bucket_acl::{PutBucketAclInput, PutBucketAclOutput};
+    pub use super::put_bucket_cors::{CorsConfiguration, PutBucketCorsInput, PutBucketCorsOutput};
+    pub use super::put_bucket_encryption::{PutBucketEncryptionInput, PutBucketEncryptionOutput};
     pub use super::put_bucket_lifecycle_configuration::{
         BucketLifecycleConfiguration, PutBucketLifecycleConfigurationInput, PutBucketLifecycleConfigurationOutput,
     };
+    pub use super::put_bucket_logging::{BucketLoggingStatus, PutBucketLoggingInput, PutBucketLoggingOutput};
+    pub use super::put_bucket_notification_configuration::{
+        NotificationConfiguration, PutBucketNotificationConfigurationInput, PutBucketNotificationConfigurationOutput,
+    };
+    pub use super::put_bucket_ownership_controls::{PutBucketOwnershipControlsInput, PutBucketOwnershipControlsOutput};
+    pub use super::put_bucket_policy::{PutBucketPolicyInput, PutBucketPolicyOutput};
+    pub use super::put_bucket_request_payment::{
+        PutBucketRequestPaymentInput, PutBucketRequestPaymentOutput, RequestPaymentConfiguration,
+    };
+    pub use super::put_bucket_tagging::{PutBucketTaggingInput, PutBucketTaggingOutput};
     pub use super::put_bucket_versioning::{
         MfaDelete, PutBucketVersioningInput, PutBucketVersioningOutput, VersioningConfiguration,
     };
+    pub use super::put_bucket_website::{PutBucketWebsiteInput, PutBucketWebsiteOutput, WebsiteConfiguration};
     pub use super::put_object::{PutObjectInput, PutObjectOutput};
     pub use super::put_object_acl::{PutObjectAclInput, PutObjectAclOutput};
     pub use super::put_object_legal_hold::{PutObjectLegalHoldInput, PutObjectLegalHoldOutput};
     pub use super::put_object_lock_configuration::{PutObjectLockConfigurationInput, PutObjectLockConfigurationOutput};
     pub use super::put_object_retention::{PutObjectRetentionInput, PutObjectRetentionOutput};
+    pub use super::put_object_tagging::{PutObjectTaggingInput, PutObjectTaggingOutput};
+    pub use super::put_public_access_block::{PutPublicAccessBlockInput, PutPublicAccessBlockOutput};
     pub use super::shared::{
-        AbortIncompleteMultipartUpload, AccessControlPolicy, CommonPrefix, DefaultRetention, Grant, Grantee, Initiator,
-        LifecycleExpiration, LifecycleRule, LifecycleRuleAndOperator, LifecycleRuleFilter, NoncurrentVersionExpiration,
-        NoncurrentVersionTransition, Object, ObjectLockConfiguration, ObjectLockLegalHold, ObjectLockRetention,
-        ObjectLockRule, Owner, RestoreStatus, Tag, Transition,
+        AbacStatus, AbortIncompleteMultipartUpload, AccessControlPolicy, BlockedEncryptionTypes, CommonPrefix,
+        Condition, CorsRule, DefaultRetention, ErrorDocument, EventBridgeConfiguration, FilterRule, Grant, Grantee,
+        IndexDocument, Initiator, LambdaFunctionConfiguration, LifecycleExpiration, LifecycleRule,
+        LifecycleRuleAndOperator, LifecycleRuleFilter, LoggingEnabled, NoncurrentVersionExpiration,
+        NoncurrentVersionTransition, NotificationConfigurationFilter, Object, ObjectLockConfiguration,
+        ObjectLockLegalHold, ObjectLockRetention, ObjectLockRule, Owner, OwnershipControls, OwnershipControlsRule,
+        PartitionedPrefix, PublicAccessBlockConfiguration, QueueConfiguration, Redirect, RedirectAllRequestsTo,
+        RestoreStatus, RoutingRule, S3KeyFilter, ServerSideEncryptionByDefault, ServerSideEncryptionConfiguration,
+        ServerSideEncryptionRule, SimplePrefix, Tag, Tagging, TargetGrant, TargetObjectKeyFormat, TopicConfiguration,
+        Transition,
     };
     pub use super::upload_part::{UploadPartInput, UploadPartOutput};
     pub use super::upload_part_copy::{CopyPartResult, UploadPartCopyInput, UploadPartCopyOutput};

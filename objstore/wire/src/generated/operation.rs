@@ -19,12 +19,30 @@ pub enum Operation {
     CreateMultipartUpload,
     /// `DeleteBucket`
     DeleteBucket,
+    /// `DeleteBucketCors`
+    DeleteBucketCors,
+    /// `DeleteBucketEncryption`
+    DeleteBucketEncryption,
     /// `DeleteBucketLifecycle`
     DeleteBucketLifecycle,
+    /// `DeleteBucketOwnershipControls`
+    DeleteBucketOwnershipControls,
+    /// `DeleteBucketPolicy`
+    DeleteBucketPolicy,
+    /// `DeleteBucketTagging`
+    DeleteBucketTagging,
+    /// `DeleteBucketWebsite`
+    DeleteBucketWebsite,
     /// `DeleteObject`
     DeleteObject,
+    /// `DeleteObjectTagging`
+    DeleteObjectTagging,
     /// `DeleteObjects`
     DeleteObjects,
+    /// `DeletePublicAccessBlock`
+    DeletePublicAccessBlock,
+    /// `GetBucketAbac`
+    GetBucketAbac,
     /// `GetBucketAccelerateConfiguration`
     GetBucketAccelerateConfiguration,
     /// `GetBucketAcl`
@@ -89,12 +107,34 @@ pub enum Operation {
     ListObjectsV2,
     /// `ListParts`
     ListParts,
+    /// `PutBucketAbac`
+    PutBucketAbac,
+    /// `PutBucketAccelerateConfiguration`
+    PutBucketAccelerateConfiguration,
     /// `PutBucketAcl`
     PutBucketAcl,
+    /// `PutBucketCors`
+    PutBucketCors,
+    /// `PutBucketEncryption`
+    PutBucketEncryption,
     /// `PutBucketLifecycleConfiguration`
     PutBucketLifecycleConfiguration,
+    /// `PutBucketLogging`
+    PutBucketLogging,
+    /// `PutBucketNotificationConfiguration`
+    PutBucketNotificationConfiguration,
+    /// `PutBucketOwnershipControls`
+    PutBucketOwnershipControls,
+    /// `PutBucketPolicy`
+    PutBucketPolicy,
+    /// `PutBucketRequestPayment`
+    PutBucketRequestPayment,
+    /// `PutBucketTagging`
+    PutBucketTagging,
     /// `PutBucketVersioning`
     PutBucketVersioning,
+    /// `PutBucketWebsite`
+    PutBucketWebsite,
     /// `PutObject`
     PutObject,
     /// `PutObjectAcl`
@@ -105,6 +145,10 @@ pub enum Operation {
     PutObjectLockConfiguration,
     /// `PutObjectRetention`
     PutObjectRetention,
+    /// `PutObjectTagging`
+    PutObjectTagging,
+    /// `PutPublicAccessBlock`
+    PutPublicAccessBlock,
     /// `UploadPart`
     UploadPart,
     /// `UploadPartCopy`
@@ -120,9 +164,18 @@ impl Operation {
         Self::CreateBucket,
         Self::CreateMultipartUpload,
         Self::DeleteBucket,
+        Self::DeleteBucketCors,
+        Self::DeleteBucketEncryption,
         Self::DeleteBucketLifecycle,
+        Self::DeleteBucketOwnershipControls,
+        Self::DeleteBucketPolicy,
+        Self::DeleteBucketTagging,
+        Self::DeleteBucketWebsite,
         Self::DeleteObject,
+        Self::DeleteObjectTagging,
         Self::DeleteObjects,
+        Self::DeletePublicAccessBlock,
+        Self::GetBucketAbac,
         Self::GetBucketAccelerateConfiguration,
         Self::GetBucketAcl,
         Self::GetBucketCors,
@@ -155,14 +208,27 @@ impl Operation {
         Self::ListObjects,
         Self::ListObjectsV2,
         Self::ListParts,
+        Self::PutBucketAbac,
+        Self::PutBucketAccelerateConfiguration,
         Self::PutBucketAcl,
+        Self::PutBucketCors,
+        Self::PutBucketEncryption,
         Self::PutBucketLifecycleConfiguration,
+        Self::PutBucketLogging,
+        Self::PutBucketNotificationConfiguration,
+        Self::PutBucketOwnershipControls,
+        Self::PutBucketPolicy,
+        Self::PutBucketRequestPayment,
+        Self::PutBucketTagging,
         Self::PutBucketVersioning,
+        Self::PutBucketWebsite,
         Self::PutObject,
         Self::PutObjectAcl,
         Self::PutObjectLegalHold,
         Self::PutObjectLockConfiguration,
         Self::PutObjectRetention,
+        Self::PutObjectTagging,
+        Self::PutPublicAccessBlock,
         Self::UploadPart,
         Self::UploadPartCopy,
     ];
@@ -176,9 +242,18 @@ impl Operation {
             Self::CreateBucket => "CreateBucket",
             Self::CreateMultipartUpload => "CreateMultipartUpload",
             Self::DeleteBucket => "DeleteBucket",
+            Self::DeleteBucketCors => "DeleteBucketCors",
+            Self::DeleteBucketEncryption => "DeleteBucketEncryption",
             Self::DeleteBucketLifecycle => "DeleteBucketLifecycle",
+            Self::DeleteBucketOwnershipControls => "DeleteBucketOwnershipControls",
+            Self::DeleteBucketPolicy => "DeleteBucketPolicy",
+            Self::DeleteBucketTagging => "DeleteBucketTagging",
+            Self::DeleteBucketWebsite => "DeleteBucketWebsite",
             Self::DeleteObject => "DeleteObject",
+            Self::DeleteObjectTagging => "DeleteObjectTagging",
             Self::DeleteObjects => "DeleteObjects",
+            Self::DeletePublicAccessBlock => "DeletePublicAccessBlock",
+            Self::GetBucketAbac => "GetBucketAbac",
             Self::GetBucketAccelerateConfiguration => "GetBucketAccelerateConfiguration",
             Self::GetBucketAcl => "GetBucketAcl",
             Self::GetBucketCors => "GetBucketCors",
@@ -211,14 +286,27 @@ impl Operation {
             Self::ListObjects => "ListObjects",
             Self::ListObjectsV2 => "ListObjectsV2",
             Self::ListParts => "ListParts",
+            Self::PutBucketAbac => "PutBucketAbac",
+            Self::PutBucketAccelerateConfiguration => "PutBucketAccelerateConfiguration",
             Self::PutBucketAcl => "PutBucketAcl",
+            Self::PutBucketCors => "PutBucketCors",
+            Self::PutBucketEncryption => "PutBucketEncryption",
             Self::PutBucketLifecycleConfiguration => "PutBucketLifecycleConfiguration",
+            Self::PutBucketLogging => "PutBucketLogging",
+            Self::PutBucketNotificationConfiguration => "PutBucketNotificationConfiguration",
+            Self::PutBucketOwnershipControls => "PutBucketOwnershipControls",
+            Self::PutBucketPolicy => "PutBucketPolicy",
+            Self::PutBucketRequestPayment => "PutBucketRequestPayment",
+            Self::PutBucketTagging => "PutBucketTagging",
             Self::PutBucketVersioning => "PutBucketVersioning",
+            Self::PutBucketWebsite => "PutBucketWebsite",
             Self::PutObject => "PutObject",
             Self::PutObjectAcl => "PutObjectAcl",
             Self::PutObjectLegalHold => "PutObjectLegalHold",
             Self::PutObjectLockConfiguration => "PutObjectLockConfiguration",
             Self::PutObjectRetention => "PutObjectRetention",
+            Self::PutObjectTagging => "PutObjectTagging",
+            Self::PutPublicAccessBlock => "PutPublicAccessBlock",
             Self::UploadPart => "UploadPart",
             Self::UploadPartCopy => "UploadPartCopy",
         }
@@ -230,14 +318,27 @@ impl Operation {
             Self::CompleteMultipartUpload => BodyKind::Document { limit_bytes: 8388608 },
             Self::CreateBucket => BodyKind::Document { limit_bytes: 65536 },
             Self::DeleteObjects => BodyKind::Document { limit_bytes: 8388608 },
+            Self::PutBucketAbac => BodyKind::Document { limit_bytes: 65536 },
+            Self::PutBucketAccelerateConfiguration => BodyKind::Document { limit_bytes: 65536 },
             Self::PutBucketAcl => BodyKind::Document { limit_bytes: 65536 },
+            Self::PutBucketCors => BodyKind::Document { limit_bytes: 65536 },
+            Self::PutBucketEncryption => BodyKind::Document { limit_bytes: 65536 },
             Self::PutBucketLifecycleConfiguration => BodyKind::Document { limit_bytes: 1048576 },
+            Self::PutBucketLogging => BodyKind::Document { limit_bytes: 65536 },
+            Self::PutBucketNotificationConfiguration => BodyKind::Document { limit_bytes: 65536 },
+            Self::PutBucketOwnershipControls => BodyKind::Document { limit_bytes: 65536 },
+            Self::PutBucketPolicy => BodyKind::Document { limit_bytes: 65536 },
+            Self::PutBucketRequestPayment => BodyKind::Document { limit_bytes: 65536 },
+            Self::PutBucketTagging => BodyKind::Document { limit_bytes: 65536 },
             Self::PutBucketVersioning => BodyKind::Document { limit_bytes: 65536 },
+            Self::PutBucketWebsite => BodyKind::Document { limit_bytes: 131072 },
             Self::PutObject => BodyKind::Stream,
             Self::PutObjectAcl => BodyKind::Document { limit_bytes: 65536 },
             Self::PutObjectLegalHold => BodyKind::Document { limit_bytes: 65536 },
             Self::PutObjectLockConfiguration => BodyKind::Document { limit_bytes: 65536 },
             Self::PutObjectRetention => BodyKind::Document { limit_bytes: 65536 },
+            Self::PutObjectTagging => BodyKind::Document { limit_bytes: 65536 },
+            Self::PutPublicAccessBlock => BodyKind::Document { limit_bytes: 65536 },
             Self::UploadPart => BodyKind::Stream,
             _ => BodyKind::None,
         }

@@ -130,9 +130,9 @@ static BUCKET_DELETE: &[Rule] = &[
     // DeleteBucketMetricsConfiguration
     Rule { operation: None, required: 0x100100, accepted: 0x0, header: None },
     // DeleteBucketCors
-    Rule { operation: None, required: 0x20, accepted: 0x0, header: None },
+    Rule { operation: Some(Operation::DeleteBucketCors), required: 0x20, accepted: 0x0, header: None },
     // DeleteBucketEncryption
-    Rule { operation: None, required: 0x80, accepted: 0x0, header: None },
+    Rule { operation: Some(Operation::DeleteBucketEncryption), required: 0x80, accepted: 0x0, header: None },
     // DeleteBucketLifecycle
     Rule { operation: Some(Operation::DeleteBucketLifecycle), required: 0x1000, accepted: 0x0, header: None },
     // DeleteBucketMetadataConfiguration
@@ -140,17 +140,17 @@ static BUCKET_DELETE: &[Rule] = &[
     // DeleteBucketMetadataTableConfiguration
     Rule { operation: None, required: 0x80000, accepted: 0x0, header: None },
     // DeleteBucketOwnershipControls
-    Rule { operation: None, required: 0x800000, accepted: 0x0, header: None },
+    Rule { operation: Some(Operation::DeleteBucketOwnershipControls), required: 0x800000, accepted: 0x0, header: None },
     // DeleteBucketPolicy
-    Rule { operation: None, required: 0x2000000, accepted: 0x0, header: None },
+    Rule { operation: Some(Operation::DeleteBucketPolicy), required: 0x2000000, accepted: 0x0, header: None },
     // DeleteBucketReplication
     Rule { operation: None, required: 0x20000000, accepted: 0x0, header: None },
     // DeleteBucketTagging
-    Rule { operation: None, required: 0x1000000000, accepted: 0x0, header: None },
+    Rule { operation: Some(Operation::DeleteBucketTagging), required: 0x1000000000, accepted: 0x0, header: None },
     // DeleteBucketWebsite
-    Rule { operation: None, required: 0x80000000000, accepted: 0x0, header: None },
+    Rule { operation: Some(Operation::DeleteBucketWebsite), required: 0x80000000000, accepted: 0x0, header: None },
     // DeletePublicAccessBlock
-    Rule { operation: None, required: 0x8000000, accepted: 0x0, header: None },
+    Rule { operation: Some(Operation::DeletePublicAccessBlock), required: 0x8000000, accepted: 0x0, header: None },
     // DeleteBucket
     Rule { operation: Some(Operation::DeleteBucket), required: 0x0, accepted: 0x0, header: None },
 ];
@@ -167,7 +167,7 @@ static BUCKET_GET: &[Rule] = &[
     // CreateSession
     Rule { operation: None, required: 0x800000000, accepted: 0x0, header: None },
     // GetBucketAbac
-    Rule { operation: None, required: 0x1, accepted: 0x0, header: None },
+    Rule { operation: Some(Operation::GetBucketAbac), required: 0x1, accepted: 0x0, header: None },
     // GetBucketAccelerateConfiguration
     Rule { operation: Some(Operation::GetBucketAccelerateConfiguration), required: 0x2, accepted: 0x0, header: None },
     // GetBucketAcl
@@ -255,39 +255,44 @@ static BUCKET_PUT: &[Rule] = &[
     // PutBucketMetricsConfiguration
     Rule { operation: None, required: 0x100100, accepted: 0x0, header: None },
     // PutBucketAbac
-    Rule { operation: None, required: 0x1, accepted: 0x0, header: None },
+    Rule { operation: Some(Operation::PutBucketAbac), required: 0x1, accepted: 0x0, header: None },
     // PutBucketAccelerateConfiguration
-    Rule { operation: None, required: 0x2, accepted: 0x0, header: None },
+    Rule { operation: Some(Operation::PutBucketAccelerateConfiguration), required: 0x2, accepted: 0x0, header: None },
     // PutBucketAcl
     Rule { operation: Some(Operation::PutBucketAcl), required: 0x4, accepted: 0x0, header: None },
     // PutBucketCors
-    Rule { operation: None, required: 0x20, accepted: 0x0, header: None },
+    Rule { operation: Some(Operation::PutBucketCors), required: 0x20, accepted: 0x0, header: None },
     // PutBucketEncryption
-    Rule { operation: None, required: 0x80, accepted: 0x0, header: None },
+    Rule { operation: Some(Operation::PutBucketEncryption), required: 0x80, accepted: 0x0, header: None },
     // PutBucketLifecycleConfiguration
     Rule { operation: Some(Operation::PutBucketLifecycleConfiguration), required: 0x1000, accepted: 0x0, header: None },
     // PutBucketLogging
-    Rule { operation: None, required: 0x8000, accepted: 0x0, header: None },
-    // PutBucketNotification
-    Rule { operation: None, required: 0x200000, accepted: 0x0, header: None },
+    Rule { operation: Some(Operation::PutBucketLogging), required: 0x8000, accepted: 0x0, header: None },
+    // PutBucketNotificationConfiguration
+    Rule {
+        operation: Some(Operation::PutBucketNotificationConfiguration),
+        required: 0x200000,
+        accepted: 0x0,
+        header: None,
+    },
     // PutBucketOwnershipControls
-    Rule { operation: None, required: 0x800000, accepted: 0x0, header: None },
+    Rule { operation: Some(Operation::PutBucketOwnershipControls), required: 0x800000, accepted: 0x0, header: None },
     // PutBucketPolicy
-    Rule { operation: None, required: 0x2000000, accepted: 0x0, header: None },
+    Rule { operation: Some(Operation::PutBucketPolicy), required: 0x2000000, accepted: 0x0, header: None },
     // PutBucketReplication
     Rule { operation: None, required: 0x20000000, accepted: 0x0, header: None },
     // PutBucketRequestPayment
-    Rule { operation: None, required: 0x40000000, accepted: 0x0, header: None },
+    Rule { operation: Some(Operation::PutBucketRequestPayment), required: 0x40000000, accepted: 0x0, header: None },
     // PutBucketTagging
-    Rule { operation: None, required: 0x1000000000, accepted: 0x0, header: None },
+    Rule { operation: Some(Operation::PutBucketTagging), required: 0x1000000000, accepted: 0x0, header: None },
     // PutBucketVersioning
     Rule { operation: Some(Operation::PutBucketVersioning), required: 0x20000000000, accepted: 0x0, header: None },
     // PutBucketWebsite
-    Rule { operation: None, required: 0x80000000000, accepted: 0x0, header: None },
+    Rule { operation: Some(Operation::PutBucketWebsite), required: 0x80000000000, accepted: 0x0, header: None },
     // PutObjectLockConfiguration
     Rule { operation: Some(Operation::PutObjectLockConfiguration), required: 0x400000, accepted: 0x0, header: None },
     // PutPublicAccessBlock
-    Rule { operation: None, required: 0x8000000, accepted: 0x0, header: None },
+    Rule { operation: Some(Operation::PutPublicAccessBlock), required: 0x8000000, accepted: 0x0, header: None },
     // UpdateBucketMetadataInventoryTableConfiguration
     Rule { operation: None, required: 0x20000, accepted: 0x0, header: None },
     // UpdateBucketMetadataJournalTableConfiguration
@@ -300,7 +305,12 @@ static OBJECT_DELETE: &[Rule] = &[
     // AbortMultipartUpload
     Rule { operation: Some(Operation::AbortMultipartUpload), required: 0x4000000000, accepted: 0x0, header: None },
     // DeleteObjectTagging
-    Rule { operation: None, required: 0x1000000000, accepted: 0x10000000000, header: None },
+    Rule {
+        operation: Some(Operation::DeleteObjectTagging),
+        required: 0x1000000000,
+        accepted: 0x10000000000,
+        header: None,
+    },
     // DeleteObject
     Rule { operation: Some(Operation::DeleteObject), required: 0x0, accepted: 0x10000000000, header: None },
 ];
@@ -367,7 +377,12 @@ static OBJECT_PUT: &[Rule] = &[
         header: None,
     },
     // PutObjectTagging
-    Rule { operation: None, required: 0x1000000000, accepted: 0x10000000000, header: None },
+    Rule {
+        operation: Some(Operation::PutObjectTagging),
+        required: 0x1000000000,
+        accepted: 0x10000000000,
+        header: None,
+    },
     // RenameObject
     Rule { operation: None, required: 0x10000000, accepted: 0x0, header: None },
     // UpdateObjectEncryption

@@ -3,13 +3,21 @@
 //! Structures of more than one operation.
 
 use super::enums::{
-    ChecksumAlgorithm, ChecksumType, ExpirationStatus, ObjectLockEnabled, ObjectLockLegalHoldStatus,
-    ObjectLockRetentionMode, Permission, TransitionStorageClass, Type,
+    BucketAbacStatus, BucketLogsPermission, ChecksumAlgorithm, ChecksumType, EncryptionType, Event, ExpirationStatus,
+    FilterRuleName, ObjectLockEnabled, ObjectLockLegalHoldStatus, ObjectLockRetentionMode, ObjectOwnership,
+    PartitionDateSource, Permission, Protocol, ServerSideEncryption, TransitionStorageClass, Type,
 };
 use crate::error::WireError;
 use crate::time::{TimeFormat, Timestamp};
 use crate::xml_read::XmlReader;
 use crate::xml_write::XmlWriter;
+
+/// The structure `AbacStatus`.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct AbacStatus {
+    /// Element `Status`.
+    pub status: Option<BucketAbacStatus>,
+}
 
 /// The structure `AbortIncompleteMultipartUpload`.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -27,11 +35,44 @@ pub struct AccessControlPolicy {
     pub owner: Option<Owner>,
 }
 
+/// The structure `BlockedEncryptionTypes`.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct BlockedEncryptionTypes {
+    /// Element `EncryptionType`.
+    pub encryption_type: Vec<EncryptionType>,
+}
+
 /// The structure `CommonPrefix`.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct CommonPrefix {
     /// Element `Prefix`.
     pub prefix: Option<String>,
+}
+
+/// The structure `Condition`.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Condition {
+    /// Element `HttpErrorCodeReturnedEquals`.
+    pub http_error_code_returned_equals: Option<String>,
+    /// Element `KeyPrefixEquals`.
+    pub key_prefix_equals: Option<String>,
+}
+
+/// The structure `CorsRule`.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct CorsRule {
+    /// Element `ID`.
+    pub id: Option<String>,
+    /// Element `AllowedHeader`.
+    pub allowed_headers: Vec<String>,
+    /// Element `AllowedMethod`.
+    pub allowed_methods: Vec<String>,
+    /// Element `AllowedOrigin`.
+    pub allowed_origins: Vec<String>,
+    /// Element `ExposeHeader`.
+    pub expose_headers: Vec<String>,
+    /// Element `MaxAgeSeconds`.
+    pub max_age_seconds: Option<i32>,
 }
 
 /// The structure `DefaultRetention`.
@@ -43,6 +84,26 @@ pub struct DefaultRetention {
     pub days: Option<i32>,
     /// Element `Years`.
     pub years: Option<i32>,
+}
+
+/// The structure `ErrorDocument`.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct ErrorDocument {
+    /// Element `Key`.
+    pub key: String,
+}
+
+/// The structure `EventBridgeConfiguration`.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct EventBridgeConfiguration {}
+
+/// The structure `FilterRule`.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct FilterRule {
+    /// Element `Name`.
+    pub name: Option<FilterRuleName>,
+    /// Element `Value`.
+    pub value: Option<String>,
 }
 
 /// The structure `Grant`.
@@ -69,6 +130,13 @@ pub struct Grantee {
     pub uri: Option<String>,
 }
 
+/// The structure `IndexDocument`.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct IndexDocument {
+    /// Element `Suffix`.
+    pub suffix: String,
+}
+
 /// The structure `Initiator`.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Initiator {
@@ -76,6 +144,19 @@ pub struct Initiator {
     pub id: Option<String>,
     /// Element `DisplayName`.
     pub display_name: Option<String>,
+}
+
+/// The structure `LambdaFunctionConfiguration`.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct LambdaFunctionConfiguration {
+    /// Element `Id`.
+    pub id: Option<String>,
+    /// Element `CloudFunction`.
+    pub lambda_function_arn: String,
+    /// Element `Event`.
+    pub events: Vec<Event>,
+    /// Element `Filter`.
+    pub filter: Option<NotificationConfigurationFilter>,
 }
 
 /// The structure `LifecycleExpiration`.
@@ -140,6 +221,19 @@ pub struct LifecycleRuleFilter {
     pub and: Option<LifecycleRuleAndOperator>,
 }
 
+/// The structure `LoggingEnabled`.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct LoggingEnabled {
+    /// Element `TargetBucket`.
+    pub target_bucket: String,
+    /// Element `TargetGrants`.
+    pub target_grants: Vec<TargetGrant>,
+    /// Element `TargetPrefix`.
+    pub target_prefix: String,
+    /// Element `TargetObjectKeyFormat`.
+    pub target_object_key_format: Option<TargetObjectKeyFormat>,
+}
+
 /// The structure `NoncurrentVersionExpiration`.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct NoncurrentVersionExpiration {
@@ -158,6 +252,13 @@ pub struct NoncurrentVersionTransition {
     pub storage_class: Option<TransitionStorageClass>,
     /// Element `NewerNoncurrentVersions`.
     pub newer_noncurrent_versions: Option<i32>,
+}
+
+/// The structure `NotificationConfigurationFilter`.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct NotificationConfigurationFilter {
+    /// Element `S3Key`.
+    pub key: Option<S3KeyFilter>,
 }
 
 /// The structure `Object`.
@@ -224,6 +325,77 @@ pub struct Owner {
     pub id: Option<String>,
 }
 
+/// The structure `OwnershipControls`.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct OwnershipControls {
+    /// Element `Rule`.
+    pub rules: Vec<OwnershipControlsRule>,
+}
+
+/// The structure `OwnershipControlsRule`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnershipControlsRule {
+    /// Element `ObjectOwnership`.
+    pub object_ownership: ObjectOwnership,
+}
+
+/// The structure `PartitionedPrefix`.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct PartitionedPrefix {
+    /// Element `PartitionDateSource`.
+    pub partition_date_source: Option<PartitionDateSource>,
+}
+
+/// The structure `PublicAccessBlockConfiguration`.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct PublicAccessBlockConfiguration {
+    /// Element `BlockPublicAcls`.
+    pub block_public_acls: Option<bool>,
+    /// Element `IgnorePublicAcls`.
+    pub ignore_public_acls: Option<bool>,
+    /// Element `BlockPublicPolicy`.
+    pub block_public_policy: Option<bool>,
+    /// Element `RestrictPublicBuckets`.
+    pub restrict_public_buckets: Option<bool>,
+}
+
+/// The structure `QueueConfiguration`.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct QueueConfiguration {
+    /// Element `Id`.
+    pub id: Option<String>,
+    /// Element `Queue`.
+    pub queue_arn: String,
+    /// Element `Event`.
+    pub events: Vec<Event>,
+    /// Element `Filter`.
+    pub filter: Option<NotificationConfigurationFilter>,
+}
+
+/// The structure `Redirect`.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Redirect {
+    /// Element `HostName`.
+    pub host_name: Option<String>,
+    /// Element `HttpRedirectCode`.
+    pub http_redirect_code: Option<String>,
+    /// Element `Protocol`.
+    pub protocol: Option<Protocol>,
+    /// Element `ReplaceKeyPrefixWith`.
+    pub replace_key_prefix_with: Option<String>,
+    /// Element `ReplaceKeyWith`.
+    pub replace_key_with: Option<String>,
+}
+
+/// The structure `RedirectAllRequestsTo`.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct RedirectAllRequestsTo {
+    /// Element `HostName`.
+    pub host_name: String,
+    /// Element `Protocol`.
+    pub protocol: Option<Protocol>,
+}
+
 /// The structure `RestoreStatus`.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct RestoreStatus {
@@ -233,6 +405,53 @@ pub struct RestoreStatus {
     pub restore_expiry_date: Option<Timestamp>,
 }
 
+/// The structure `RoutingRule`.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct RoutingRule {
+    /// Element `Condition`.
+    pub condition: Option<Condition>,
+    /// Element `Redirect`.
+    pub redirect: Redirect,
+}
+
+/// The structure `S3KeyFilter`.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct S3KeyFilter {
+    /// Element `FilterRule`.
+    pub filter_rules: Vec<FilterRule>,
+}
+
+/// The structure `ServerSideEncryptionByDefault`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerSideEncryptionByDefault {
+    /// Element `SSEAlgorithm`.
+    pub sse_algorithm: ServerSideEncryption,
+    /// Element `KMSMasterKeyID`.
+    pub kms_master_key_id: Option<String>,
+}
+
+/// The structure `ServerSideEncryptionConfiguration`.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct ServerSideEncryptionConfiguration {
+    /// Element `Rule`.
+    pub rules: Vec<ServerSideEncryptionRule>,
+}
+
+/// The structure `ServerSideEncryptionRule`.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct ServerSideEncryptionRule {
+    /// Element `ApplyServerSideEncryptionByDefault`.
+    pub apply_server_side_encryption_by_default: Option<ServerSideEncryptionByDefault>,
+    /// Element `BucketKeyEnabled`.
+    pub bucket_key_enabled: Option<bool>,
+    /// Element `BlockedEncryptionTypes`.
+    pub blocked_encryption_types: Option<BlockedEncryptionTypes>,
+}
+
+/// The structure `SimplePrefix`.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct SimplePrefix {}
+
 /// The structure `Tag`.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Tag {
@@ -240,6 +459,44 @@ pub struct Tag {
     pub key: String,
     /// Element `Value`.
     pub value: String,
+}
+
+/// The structure `Tagging`.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Tagging {
+    /// Element `TagSet`.
+    pub tag_set: Vec<Tag>,
+}
+
+/// The structure `TargetGrant`.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct TargetGrant {
+    /// Element `Grantee`.
+    pub grantee: Option<Grantee>,
+    /// Element `Permission`.
+    pub permission: Option<BucketLogsPermission>,
+}
+
+/// The structure `TargetObjectKeyFormat`.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct TargetObjectKeyFormat {
+    /// Element `SimplePrefix`.
+    pub simple_prefix: Option<SimplePrefix>,
+    /// Element `PartitionedPrefix`.
+    pub partitioned_prefix: Option<PartitionedPrefix>,
+}
+
+/// The structure `TopicConfiguration`.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct TopicConfiguration {
+    /// Element `Id`.
+    pub id: Option<String>,
+    /// Element `Topic`.
+    pub topic_arn: String,
+    /// Element `Event`.
+    pub events: Vec<Event>,
+    /// Element `Filter`.
+    pub filter: Option<NotificationConfigurationFilter>,
 }
 
 /// The structure `Transition`.
@@ -251,6 +508,23 @@ pub struct Transition {
     pub days: Option<i32>,
     /// Element `StorageClass`.
     pub storage_class: Option<TransitionStorageClass>,
+}
+
+pub(crate) fn read_abac_status(xml: &mut XmlReader<'_>) -> Result<AbacStatus, WireError> {
+    let mut status = None;
+    while xml.next_child()? {
+        match xml.name() {
+            "Status" => xml.scalar(&mut status)?,
+            _ => return Err(xml.unexpected()),
+        }
+    }
+    Ok(AbacStatus { status })
+}
+
+pub(crate) fn write_abac_status(xml: &mut XmlWriter, tag: &str, value: &AbacStatus) {
+    xml.open(tag);
+    xml.optional("Status", value.status.as_ref());
+    xml.close(tag);
 }
 
 pub(crate) fn read_abort_incomplete_multipart_upload(
@@ -289,9 +563,95 @@ pub(crate) fn read_access_control_policy(xml: &mut XmlReader<'_>) -> Result<Acce
     Ok(AccessControlPolicy { grants, owner })
 }
 
+pub(crate) fn read_blocked_encryption_types(xml: &mut XmlReader<'_>) -> Result<BlockedEncryptionTypes, WireError> {
+    let mut encryption_type = Vec::new();
+    while xml.next_child()? {
+        match xml.name() {
+            "EncryptionType" => xml.scalar_item(&mut encryption_type, 1000)?,
+            _ => return Err(xml.unexpected()),
+        }
+    }
+    Ok(BlockedEncryptionTypes { encryption_type })
+}
+
+pub(crate) fn write_blocked_encryption_types(xml: &mut XmlWriter, tag: &str, value: &BlockedEncryptionTypes) {
+    xml.open(tag);
+    for item in &value.encryption_type {
+        xml.element("EncryptionType", item);
+    }
+    xml.close(tag);
+}
+
 pub(crate) fn write_common_prefix(xml: &mut XmlWriter, tag: &str, value: &CommonPrefix) {
     xml.open(tag);
     xml.optional("Prefix", value.prefix.as_ref());
+    xml.close(tag);
+}
+
+pub(crate) fn read_condition(xml: &mut XmlReader<'_>) -> Result<Condition, WireError> {
+    let mut http_error_code_returned_equals = None;
+    let mut key_prefix_equals = None;
+    while xml.next_child()? {
+        match xml.name() {
+            "HttpErrorCodeReturnedEquals" => xml.scalar(&mut http_error_code_returned_equals)?,
+            "KeyPrefixEquals" => xml.scalar(&mut key_prefix_equals)?,
+            _ => return Err(xml.unexpected()),
+        }
+    }
+    Ok(Condition { http_error_code_returned_equals, key_prefix_equals })
+}
+
+pub(crate) fn write_condition(xml: &mut XmlWriter, tag: &str, value: &Condition) {
+    xml.open(tag);
+    xml.optional("HttpErrorCodeReturnedEquals", value.http_error_code_returned_equals.as_ref());
+    xml.optional("KeyPrefixEquals", value.key_prefix_equals.as_ref());
+    xml.close(tag);
+}
+
+pub(crate) fn read_cors_rule(xml: &mut XmlReader<'_>) -> Result<CorsRule, WireError> {
+    let mut id = None;
+    let mut allowed_headers = Vec::new();
+    let mut allowed_methods = Vec::new();
+    let mut allowed_origins = Vec::new();
+    let mut expose_headers = Vec::new();
+    let mut max_age_seconds = None;
+    while xml.next_child()? {
+        match xml.name() {
+            "ID" => xml.scalar(&mut id)?,
+            "AllowedHeader" => xml.scalar_item(&mut allowed_headers, 1000)?,
+            "AllowedMethod" => xml.scalar_item(&mut allowed_methods, 1000)?,
+            "AllowedOrigin" => xml.scalar_item(&mut allowed_origins, 1000)?,
+            "ExposeHeader" => xml.scalar_item(&mut expose_headers, 1000)?,
+            "MaxAgeSeconds" => xml.scalar(&mut max_age_seconds)?,
+            _ => return Err(xml.unexpected()),
+        }
+    }
+    Ok(CorsRule {
+        id,
+        allowed_headers,
+        allowed_methods: xml.filled(allowed_methods)?,
+        allowed_origins: xml.filled(allowed_origins)?,
+        expose_headers,
+        max_age_seconds,
+    })
+}
+
+pub(crate) fn write_cors_rule(xml: &mut XmlWriter, tag: &str, value: &CorsRule) {
+    xml.open(tag);
+    xml.optional("ID", value.id.as_ref());
+    for item in &value.allowed_headers {
+        xml.element("AllowedHeader", item);
+    }
+    for item in &value.allowed_methods {
+        xml.element("AllowedMethod", item);
+    }
+    for item in &value.allowed_origins {
+        xml.element("AllowedOrigin", item);
+    }
+    for item in &value.expose_headers {
+        xml.element("ExposeHeader", item);
+    }
+    xml.optional("MaxAgeSeconds", value.max_age_seconds.as_ref());
     xml.close(tag);
 }
 
@@ -315,6 +675,55 @@ pub(crate) fn write_default_retention(xml: &mut XmlWriter, tag: &str, value: &De
     xml.optional("Mode", value.mode.as_ref());
     xml.optional("Days", value.days.as_ref());
     xml.optional("Years", value.years.as_ref());
+    xml.close(tag);
+}
+
+pub(crate) fn read_error_document(xml: &mut XmlReader<'_>) -> Result<ErrorDocument, WireError> {
+    let mut key = None;
+    while xml.next_child()? {
+        match xml.name() {
+            "Key" => xml.scalar(&mut key)?,
+            _ => return Err(xml.unexpected()),
+        }
+    }
+    Ok(ErrorDocument { key: xml.required(key)? })
+}
+
+pub(crate) fn write_error_document(xml: &mut XmlWriter, tag: &str, value: &ErrorDocument) {
+    xml.open(tag);
+    xml.element("Key", &value.key);
+    xml.close(tag);
+}
+
+pub(crate) fn read_event_bridge_configuration(xml: &mut XmlReader<'_>) -> Result<EventBridgeConfiguration, WireError> {
+    if xml.next_child()? {
+        return Err(xml.unexpected());
+    }
+    Ok(EventBridgeConfiguration {})
+}
+
+pub(crate) fn write_event_bridge_configuration(xml: &mut XmlWriter, tag: &str, _value: &EventBridgeConfiguration) {
+    xml.open(tag);
+    xml.close(tag);
+}
+
+pub(crate) fn read_filter_rule(xml: &mut XmlReader<'_>) -> Result<FilterRule, WireError> {
+    let mut name = None;
+    let mut value = None;
+    while xml.next_child()? {
+        match xml.name() {
+            "Name" => xml.scalar(&mut name)?,
+            "Value" => xml.scalar(&mut value)?,
+            _ => return Err(xml.unexpected()),
+        }
+    }
+    Ok(FilterRule { name, value })
+}
+
+pub(crate) fn write_filter_rule(xml: &mut XmlWriter, tag: &str, value: &FilterRule) {
+    xml.open(tag);
+    xml.optional("Name", value.name.as_ref());
+    xml.optional("Value", value.value.as_ref());
     xml.close(tag);
 }
 
@@ -370,10 +779,64 @@ pub(crate) fn write_grantee(xml: &mut XmlWriter, tag: &str, value: &Grantee) {
     xml.close(tag);
 }
 
+pub(crate) fn read_index_document(xml: &mut XmlReader<'_>) -> Result<IndexDocument, WireError> {
+    let mut suffix = None;
+    while xml.next_child()? {
+        match xml.name() {
+            "Suffix" => xml.scalar(&mut suffix)?,
+            _ => return Err(xml.unexpected()),
+        }
+    }
+    Ok(IndexDocument { suffix: xml.required(suffix)? })
+}
+
+pub(crate) fn write_index_document(xml: &mut XmlWriter, tag: &str, value: &IndexDocument) {
+    xml.open(tag);
+    xml.element("Suffix", &value.suffix);
+    xml.close(tag);
+}
+
 pub(crate) fn write_initiator(xml: &mut XmlWriter, tag: &str, value: &Initiator) {
     xml.open(tag);
     xml.optional("ID", value.id.as_ref());
     xml.optional("DisplayName", value.display_name.as_ref());
+    xml.close(tag);
+}
+
+pub(crate) fn read_lambda_function_configuration(
+    xml: &mut XmlReader<'_>,
+) -> Result<LambdaFunctionConfiguration, WireError> {
+    let mut id = None;
+    let mut lambda_function_arn = None;
+    let mut events = Vec::new();
+    let mut filter = None;
+    while xml.next_child()? {
+        match xml.name() {
+            "Id" => xml.scalar(&mut id)?,
+            "CloudFunction" => xml.scalar(&mut lambda_function_arn)?,
+            "Event" => xml.scalar_item(&mut events, 1000)?,
+            "Filter" => xml.structure(&mut filter, read_notification_configuration_filter)?,
+            _ => return Err(xml.unexpected()),
+        }
+    }
+    Ok(LambdaFunctionConfiguration {
+        id,
+        lambda_function_arn: xml.required(lambda_function_arn)?,
+        events: xml.filled(events)?,
+        filter,
+    })
+}
+
+pub(crate) fn write_lambda_function_configuration(xml: &mut XmlWriter, tag: &str, value: &LambdaFunctionConfiguration) {
+    xml.open(tag);
+    xml.optional("Id", value.id.as_ref());
+    xml.element("CloudFunction", &value.lambda_function_arn);
+    for item in &value.events {
+        xml.element("Event", item);
+    }
+    if let Some(inner) = &value.filter {
+        write_notification_configuration_filter(xml, "Filter", inner);
+    }
     xml.close(tag);
 }
 
@@ -530,6 +993,43 @@ pub(crate) fn write_lifecycle_rule_filter(xml: &mut XmlWriter, tag: &str, value:
     xml.close(tag);
 }
 
+pub(crate) fn read_logging_enabled(xml: &mut XmlReader<'_>) -> Result<LoggingEnabled, WireError> {
+    let mut target_bucket = None;
+    let mut target_grants = Vec::new();
+    let mut target_prefix = None;
+    let mut target_object_key_format = None;
+    while xml.next_child()? {
+        match xml.name() {
+            "TargetBucket" => xml.scalar(&mut target_bucket)?,
+            "TargetGrants" => xml.list(&mut target_grants, "Grant", 1000, read_target_grant)?,
+            "TargetPrefix" => xml.scalar(&mut target_prefix)?,
+            "TargetObjectKeyFormat" => xml.structure(&mut target_object_key_format, read_target_object_key_format)?,
+            _ => return Err(xml.unexpected()),
+        }
+    }
+    Ok(LoggingEnabled {
+        target_bucket: xml.required(target_bucket)?,
+        target_grants,
+        target_prefix: xml.required(target_prefix)?,
+        target_object_key_format,
+    })
+}
+
+pub(crate) fn write_logging_enabled(xml: &mut XmlWriter, tag: &str, value: &LoggingEnabled) {
+    xml.open(tag);
+    xml.element("TargetBucket", &value.target_bucket);
+    xml.open("TargetGrants");
+    for item in &value.target_grants {
+        write_target_grant(xml, "Grant", item);
+    }
+    xml.close("TargetGrants");
+    xml.element("TargetPrefix", &value.target_prefix);
+    if let Some(inner) = &value.target_object_key_format {
+        write_target_object_key_format(xml, "TargetObjectKeyFormat", inner);
+    }
+    xml.close(tag);
+}
+
 pub(crate) fn read_noncurrent_version_expiration(
     xml: &mut XmlReader<'_>,
 ) -> Result<NoncurrentVersionExpiration, WireError> {
@@ -574,6 +1074,31 @@ pub(crate) fn write_noncurrent_version_transition(xml: &mut XmlWriter, tag: &str
     xml.optional("NoncurrentDays", value.noncurrent_days.as_ref());
     xml.optional("StorageClass", value.storage_class.as_ref());
     xml.optional("NewerNoncurrentVersions", value.newer_noncurrent_versions.as_ref());
+    xml.close(tag);
+}
+
+pub(crate) fn read_notification_configuration_filter(
+    xml: &mut XmlReader<'_>,
+) -> Result<NotificationConfigurationFilter, WireError> {
+    let mut key = None;
+    while xml.next_child()? {
+        match xml.name() {
+            "S3Key" => xml.structure(&mut key, read_s3_key_filter)?,
+            _ => return Err(xml.unexpected()),
+        }
+    }
+    Ok(NotificationConfigurationFilter { key })
+}
+
+pub(crate) fn write_notification_configuration_filter(
+    xml: &mut XmlWriter,
+    tag: &str,
+    value: &NotificationConfigurationFilter,
+) {
+    xml.open(tag);
+    if let Some(inner) = &value.key {
+        write_s3_key_filter(xml, "S3Key", inner);
+    }
     xml.close(tag);
 }
 
@@ -695,10 +1220,316 @@ pub(crate) fn write_owner(xml: &mut XmlWriter, tag: &str, value: &Owner) {
     xml.close(tag);
 }
 
+pub(crate) fn read_ownership_controls(xml: &mut XmlReader<'_>) -> Result<OwnershipControls, WireError> {
+    let mut rules = Vec::new();
+    while xml.next_child()? {
+        match xml.name() {
+            "Rule" => xml.item(&mut rules, 1000, read_ownership_controls_rule)?,
+            _ => return Err(xml.unexpected()),
+        }
+    }
+    Ok(OwnershipControls { rules: xml.filled(rules)? })
+}
+
+pub(crate) fn write_ownership_controls(xml: &mut XmlWriter, tag: &str, value: &OwnershipControls) {
+    xml.open(tag);
+    for item in &value.rules {
+        write_ownership_controls_rule(xml, "Rule", item);
+    }
+    xml.close(tag);
+}
+
+pub(crate) fn read_ownership_controls_rule(xml: &mut XmlReader<'_>) -> Result<OwnershipControlsRule, WireError> {
+    let mut object_ownership = None;
+    while xml.next_child()? {
+        match xml.name() {
+            "ObjectOwnership" => xml.scalar(&mut object_ownership)?,
+            _ => return Err(xml.unexpected()),
+        }
+    }
+    Ok(OwnershipControlsRule { object_ownership: xml.required(object_ownership)? })
+}
+
+pub(crate) fn write_ownership_controls_rule(xml: &mut XmlWriter, tag: &str, value: &OwnershipControlsRule) {
+    xml.open(tag);
+    xml.element("ObjectOwnership", &value.object_ownership);
+    xml.close(tag);
+}
+
+pub(crate) fn read_partitioned_prefix(xml: &mut XmlReader<'_>) -> Result<PartitionedPrefix, WireError> {
+    let mut partition_date_source = None;
+    while xml.next_child()? {
+        match xml.name() {
+            "PartitionDateSource" => xml.scalar(&mut partition_date_source)?,
+            _ => return Err(xml.unexpected()),
+        }
+    }
+    Ok(PartitionedPrefix { partition_date_source })
+}
+
+pub(crate) fn write_partitioned_prefix(xml: &mut XmlWriter, tag: &str, value: &PartitionedPrefix) {
+    xml.open(tag);
+    xml.optional("PartitionDateSource", value.partition_date_source.as_ref());
+    xml.close(tag);
+}
+
+pub(crate) fn read_public_access_block_configuration(
+    xml: &mut XmlReader<'_>,
+) -> Result<PublicAccessBlockConfiguration, WireError> {
+    let mut block_public_acls = None;
+    let mut ignore_public_acls = None;
+    let mut block_public_policy = None;
+    let mut restrict_public_buckets = None;
+    while xml.next_child()? {
+        match xml.name() {
+            "BlockPublicAcls" => xml.scalar(&mut block_public_acls)?,
+            "IgnorePublicAcls" => xml.scalar(&mut ignore_public_acls)?,
+            "BlockPublicPolicy" => xml.scalar(&mut block_public_policy)?,
+            "RestrictPublicBuckets" => xml.scalar(&mut restrict_public_buckets)?,
+            _ => return Err(xml.unexpected()),
+        }
+    }
+    Ok(PublicAccessBlockConfiguration {
+        block_public_acls,
+        ignore_public_acls,
+        block_public_policy,
+        restrict_public_buckets,
+    })
+}
+
+pub(crate) fn write_public_access_block_configuration(
+    xml: &mut XmlWriter,
+    tag: &str,
+    value: &PublicAccessBlockConfiguration,
+) {
+    xml.open(tag);
+    xml.optional("BlockPublicAcls", value.block_public_acls.as_ref());
+    xml.optional("IgnorePublicAcls", value.ignore_public_acls.as_ref());
+    xml.optional("BlockPublicPolicy", value.block_public_policy.as_ref());
+    xml.optional("RestrictPublicBuckets", value.restrict_public_buckets.as_ref());
+    xml.close(tag);
+}
+
+pub(crate) fn read_queue_configuration(xml: &mut XmlReader<'_>) -> Result<QueueConfiguration, WireError> {
+    let mut id = None;
+    let mut queue_arn = None;
+    let mut events = Vec::new();
+    let mut filter = None;
+    while xml.next_child()? {
+        match xml.name() {
+            "Id" => xml.scalar(&mut id)?,
+            "Queue" => xml.scalar(&mut queue_arn)?,
+            "Event" => xml.scalar_item(&mut events, 1000)?,
+            "Filter" => xml.structure(&mut filter, read_notification_configuration_filter)?,
+            _ => return Err(xml.unexpected()),
+        }
+    }
+    Ok(QueueConfiguration { id, queue_arn: xml.required(queue_arn)?, events: xml.filled(events)?, filter })
+}
+
+pub(crate) fn write_queue_configuration(xml: &mut XmlWriter, tag: &str, value: &QueueConfiguration) {
+    xml.open(tag);
+    xml.optional("Id", value.id.as_ref());
+    xml.element("Queue", &value.queue_arn);
+    for item in &value.events {
+        xml.element("Event", item);
+    }
+    if let Some(inner) = &value.filter {
+        write_notification_configuration_filter(xml, "Filter", inner);
+    }
+    xml.close(tag);
+}
+
+pub(crate) fn read_redirect(xml: &mut XmlReader<'_>) -> Result<Redirect, WireError> {
+    let mut host_name = None;
+    let mut http_redirect_code = None;
+    let mut protocol = None;
+    let mut replace_key_prefix_with = None;
+    let mut replace_key_with = None;
+    while xml.next_child()? {
+        match xml.name() {
+            "HostName" => xml.scalar(&mut host_name)?,
+            "HttpRedirectCode" => xml.scalar(&mut http_redirect_code)?,
+            "Protocol" => xml.scalar(&mut protocol)?,
+            "ReplaceKeyPrefixWith" => xml.scalar(&mut replace_key_prefix_with)?,
+            "ReplaceKeyWith" => xml.scalar(&mut replace_key_with)?,
+            _ => return Err(xml.unexpected()),
+        }
+    }
+    Ok(Redirect { host_name, http_redirect_code, protocol, replace_key_prefix_with, replace_key_with })
+}
+
+pub(crate) fn write_redirect(xml: &mut XmlWriter, tag: &str, value: &Redirect) {
+    xml.open(tag);
+    xml.optional("HostName", value.host_name.as_ref());
+    xml.optional("HttpRedirectCode", value.http_redirect_code.as_ref());
+    xml.optional("Protocol", value.protocol.as_ref());
+    xml.optional("ReplaceKeyPrefixWith", value.replace_key_prefix_with.as_ref());
+    xml.optional("ReplaceKeyWith", value.replace_key_with.as_ref());
+    xml.close(tag);
+}
+
+pub(crate) fn read_redirect_all_requests_to(xml: &mut XmlReader<'_>) -> Result<RedirectAllRequestsTo, WireError> {
+    let mut host_name = None;
+    let mut protocol = None;
+    while xml.next_child()? {
+        match xml.name() {
+            "HostName" => xml.scalar(&mut host_name)?,
+            "Protocol" => xml.scalar(&mut protocol)?,
+            _ => return Err(xml.unexpected()),
+        }
+    }
+    Ok(RedirectAllRequestsTo { host_name: xml.required(host_name)?, protocol })
+}
+
+pub(crate) fn write_redirect_all_requests_to(xml: &mut XmlWriter, tag: &str, value: &RedirectAllRequestsTo) {
+    xml.open(tag);
+    xml.element("HostName", &value.host_name);
+    xml.optional("Protocol", value.protocol.as_ref());
+    xml.close(tag);
+}
+
 pub(crate) fn write_restore_status(xml: &mut XmlWriter, tag: &str, value: &RestoreStatus) {
     xml.open(tag);
     xml.optional("IsRestoreInProgress", value.is_restore_in_progress.as_ref());
     xml.optional_time("RestoreExpiryDate", value.restore_expiry_date, TimeFormat::Iso8601);
+    xml.close(tag);
+}
+
+pub(crate) fn read_routing_rule(xml: &mut XmlReader<'_>) -> Result<RoutingRule, WireError> {
+    let mut condition = None;
+    let mut redirect = None;
+    while xml.next_child()? {
+        match xml.name() {
+            "Condition" => xml.structure(&mut condition, read_condition)?,
+            "Redirect" => xml.structure(&mut redirect, read_redirect)?,
+            _ => return Err(xml.unexpected()),
+        }
+    }
+    Ok(RoutingRule { condition, redirect: xml.required(redirect)? })
+}
+
+pub(crate) fn write_routing_rule(xml: &mut XmlWriter, tag: &str, value: &RoutingRule) {
+    xml.open(tag);
+    if let Some(inner) = &value.condition {
+        write_condition(xml, "Condition", inner);
+    }
+    write_redirect(xml, "Redirect", &value.redirect);
+    xml.close(tag);
+}
+
+pub(crate) fn read_s3_key_filter(xml: &mut XmlReader<'_>) -> Result<S3KeyFilter, WireError> {
+    let mut filter_rules = Vec::new();
+    while xml.next_child()? {
+        match xml.name() {
+            "FilterRule" => xml.item(&mut filter_rules, 1000, read_filter_rule)?,
+            _ => return Err(xml.unexpected()),
+        }
+    }
+    Ok(S3KeyFilter { filter_rules })
+}
+
+pub(crate) fn write_s3_key_filter(xml: &mut XmlWriter, tag: &str, value: &S3KeyFilter) {
+    xml.open(tag);
+    for item in &value.filter_rules {
+        write_filter_rule(xml, "FilterRule", item);
+    }
+    xml.close(tag);
+}
+
+pub(crate) fn read_server_side_encryption_by_default(
+    xml: &mut XmlReader<'_>,
+) -> Result<ServerSideEncryptionByDefault, WireError> {
+    let mut sse_algorithm = None;
+    let mut kms_master_key_id = None;
+    while xml.next_child()? {
+        match xml.name() {
+            "SSEAlgorithm" => xml.scalar(&mut sse_algorithm)?,
+            "KMSMasterKeyID" => xml.scalar(&mut kms_master_key_id)?,
+            _ => return Err(xml.unexpected()),
+        }
+    }
+    Ok(ServerSideEncryptionByDefault { sse_algorithm: xml.required(sse_algorithm)?, kms_master_key_id })
+}
+
+pub(crate) fn write_server_side_encryption_by_default(
+    xml: &mut XmlWriter,
+    tag: &str,
+    value: &ServerSideEncryptionByDefault,
+) {
+    xml.open(tag);
+    xml.element("SSEAlgorithm", &value.sse_algorithm);
+    xml.optional("KMSMasterKeyID", value.kms_master_key_id.as_ref());
+    xml.close(tag);
+}
+
+pub(crate) fn read_server_side_encryption_configuration(
+    xml: &mut XmlReader<'_>,
+) -> Result<ServerSideEncryptionConfiguration, WireError> {
+    let mut rules = Vec::new();
+    while xml.next_child()? {
+        match xml.name() {
+            "Rule" => xml.item(&mut rules, 1000, read_server_side_encryption_rule)?,
+            _ => return Err(xml.unexpected()),
+        }
+    }
+    Ok(ServerSideEncryptionConfiguration { rules: xml.filled(rules)? })
+}
+
+pub(crate) fn write_server_side_encryption_configuration(
+    xml: &mut XmlWriter,
+    tag: &str,
+    value: &ServerSideEncryptionConfiguration,
+) {
+    xml.open(tag);
+    for item in &value.rules {
+        write_server_side_encryption_rule(xml, "Rule", item);
+    }
+    xml.close(tag);
+}
+
+pub(crate) fn read_server_side_encryption_rule(xml: &mut XmlReader<'_>) -> Result<ServerSideEncryptionRule, WireError> {
+    let mut apply_server_side_encryption_by_default = None;
+    let mut bucket_key_enabled = None;
+    let mut blocked_encryption_types = None;
+    while xml.next_child()? {
+        match xml.name() {
+            "ApplyServerSideEncryptionByDefault" => {
+                xml.structure(&mut apply_server_side_encryption_by_default, read_server_side_encryption_by_default)?
+            }
+            "BucketKeyEnabled" => xml.scalar(&mut bucket_key_enabled)?,
+            "BlockedEncryptionTypes" => xml.structure(&mut blocked_encryption_types, read_blocked_encryption_types)?,
+            _ => return Err(xml.unexpected()),
+        }
+    }
+    Ok(ServerSideEncryptionRule {
+        apply_server_side_encryption_by_default,
+        bucket_key_enabled,
+        blocked_encryption_types,
+    })
+}
+
+pub(crate) fn write_server_side_encryption_rule(xml: &mut XmlWriter, tag: &str, value: &ServerSideEncryptionRule) {
+    xml.open(tag);
+    if let Some(inner) = &value.apply_server_side_encryption_by_default {
+        write_server_side_encryption_by_default(xml, "ApplyServerSideEncryptionByDefault", inner);
+    }
+    xml.optional("BucketKeyEnabled", value.bucket_key_enabled.as_ref());
+    if let Some(inner) = &value.blocked_encryption_types {
+        write_blocked_encryption_types(xml, "BlockedEncryptionTypes", inner);
+    }
+    xml.close(tag);
+}
+
+pub(crate) fn read_simple_prefix(xml: &mut XmlReader<'_>) -> Result<SimplePrefix, WireError> {
+    if xml.next_child()? {
+        return Err(xml.unexpected());
+    }
+    Ok(SimplePrefix {})
+}
+
+pub(crate) fn write_simple_prefix(xml: &mut XmlWriter, tag: &str, _value: &SimplePrefix) {
+    xml.open(tag);
     xml.close(tag);
 }
 
@@ -719,6 +1550,93 @@ pub(crate) fn write_tag(xml: &mut XmlWriter, tag: &str, value: &Tag) {
     xml.open(tag);
     xml.element("Key", &value.key);
     xml.element("Value", &value.value);
+    xml.close(tag);
+}
+
+pub(crate) fn read_tagging(xml: &mut XmlReader<'_>) -> Result<Tagging, WireError> {
+    let mut tag_set = Vec::new();
+    while xml.next_child()? {
+        match xml.name() {
+            "TagSet" => xml.list(&mut tag_set, "Tag", 1000, read_tag)?,
+            _ => return Err(xml.unexpected()),
+        }
+    }
+    Ok(Tagging { tag_set: xml.filled(tag_set)? })
+}
+
+pub(crate) fn read_target_grant(xml: &mut XmlReader<'_>) -> Result<TargetGrant, WireError> {
+    let mut grantee = None;
+    let mut permission = None;
+    while xml.next_child()? {
+        match xml.name() {
+            "Grantee" => xml.structure(&mut grantee, read_grantee)?,
+            "Permission" => xml.scalar(&mut permission)?,
+            _ => return Err(xml.unexpected()),
+        }
+    }
+    Ok(TargetGrant { grantee, permission })
+}
+
+pub(crate) fn write_target_grant(xml: &mut XmlWriter, tag: &str, value: &TargetGrant) {
+    xml.open(tag);
+    if let Some(inner) = &value.grantee {
+        write_grantee(xml, "Grantee", inner);
+    }
+    xml.optional("Permission", value.permission.as_ref());
+    xml.close(tag);
+}
+
+pub(crate) fn read_target_object_key_format(xml: &mut XmlReader<'_>) -> Result<TargetObjectKeyFormat, WireError> {
+    let mut simple_prefix = None;
+    let mut partitioned_prefix = None;
+    while xml.next_child()? {
+        match xml.name() {
+            "SimplePrefix" => xml.structure(&mut simple_prefix, read_simple_prefix)?,
+            "PartitionedPrefix" => xml.structure(&mut partitioned_prefix, read_partitioned_prefix)?,
+            _ => return Err(xml.unexpected()),
+        }
+    }
+    Ok(TargetObjectKeyFormat { simple_prefix, partitioned_prefix })
+}
+
+pub(crate) fn write_target_object_key_format(xml: &mut XmlWriter, tag: &str, value: &TargetObjectKeyFormat) {
+    xml.open(tag);
+    if let Some(inner) = &value.simple_prefix {
+        write_simple_prefix(xml, "SimplePrefix", inner);
+    }
+    if let Some(inner) = &value.partitioned_prefix {
+        write_partitioned_prefix(xml, "PartitionedPrefix", inner);
+    }
+    xml.close(tag);
+}
+
+pub(crate) fn read_topic_configuration(xml: &mut XmlReader<'_>) -> Result<TopicConfiguration, WireError> {
+    let mut id = None;
+    let mut topic_arn = None;
+    let mut events = Vec::new();
+    let mut filter = None;
+    while xml.next_child()? {
+        match xml.name() {
+            "Id" => xml.scalar(&mut id)?,
+            "Topic" => xml.scalar(&mut topic_arn)?,
+            "Event" => xml.scalar_item(&mut events, 1000)?,
+            "Filter" => xml.structure(&mut filter, read_notification_configuration_filter)?,
+            _ => return Err(xml.unexpected()),
+        }
+    }
+    Ok(TopicConfiguration { id, topic_arn: xml.required(topic_arn)?, events: xml.filled(events)?, filter })
+}
+
+pub(crate) fn write_topic_configuration(xml: &mut XmlWriter, tag: &str, value: &TopicConfiguration) {
+    xml.open(tag);
+    xml.optional("Id", value.id.as_ref());
+    xml.element("Topic", &value.topic_arn);
+    for item in &value.events {
+        xml.element("Event", item);
+    }
+    if let Some(inner) = &value.filter {
+        write_notification_configuration_filter(xml, "Filter", inner);
+    }
     xml.close(tag);
 }
 

@@ -28,6 +28,7 @@ const REST: &[(&str, &str)] = &[
     ("XmlReader", "crate::xml_read"),
     ("document", "crate::xml_read"),
     ("optional_document", "crate::xml_read"),
+    ("text_document", "crate::xml_read"),
 ];
 
 /// Those of the protocols of form parameters.

@@ -118,8 +118,10 @@ fn field_parser(member: &Member) -> Result<String> {
 }
 
 fn payload_parser(operation: &Operation, member: &Member) -> Result<String> {
-    let (Some(name), Body::Document(limit)) = (member.ty.structure(), operation.body) else {
-        bail!("the payload {} is not a structure", member.model_name)
+    let (name, limit) = match (&member.ty, operation.body) {
+        (Type::Struct(name), Body::Document(limit)) => (name, limit),
+        (Type::Text, Body::Document(limit)) if member.required => return Ok(format!("text_document(body, {limit})")),
+        _ => bail!("no parser for the payload {}", member.model_name),
     };
     let read = if member.required { "document" } else { "optional_document" };
     Ok(format!("{read}(body, {:?}, {limit}, read_{})", member.wire, snake(name)))
