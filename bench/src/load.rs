@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use karri_tests_cluster::Credentials;
+use karri_tests_cluster::{Credentials, eventually};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -19,6 +19,8 @@ use crate::work::{Bucket, Draws, Kind, Mix, Outcome, Worker};
 
 /// Errors after which a run is given up.
 const ERRORS_MAX: u64 = 10_000;
+/// Longest until a bucket that was made is known to every endpoint.
+const BUCKET_LIMIT: Duration = Duration::from_secs(30);
 /// Wait after an error, so that a server that is down is not hammered.
 const ERROR_PAUSE: Duration = Duration::from_millis(20);
 
@@ -82,6 +84,7 @@ impl Load {
         let path = format!("/{}", self.options().bucket);
         let made = connection.send(Request::new("PUT", &path)).await?;
         ensure!(matches!(made.status, 200 | 409), "cannot make the bucket: {}", made.code());
+        self.wait_for_bucket(&path).await?;
         if self.mix.has(|kind| kind == Kind::Versioned) {
             let status = "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
             let body = http_body_util::BodyExt::boxed(http_body_util::Full::from(status));
@@ -89,6 +92,18 @@ impl Load {
             let length = status.len() as u64;
             let answer = connection.send(Request { query: &query, length, body, ..Request::new("PUT", &path) }).await?;
             ensure!(answer.status == 200, "cannot keep versions in the bucket: {}", answer.code());
+        }
+        Ok(())
+    }
+
+    /// Some servers know a new bucket on one node first.
+    async fn wait_for_bucket(&self, path: &str) -> Result<()> {
+        for number in 0..self.options().endpoint.len() {
+            eventually("every endpoint knows the bucket", BUCKET_LIMIT, || async {
+                let answer = self.connection(number).send(Request::new("HEAD", path)).await;
+                answer.is_ok_and(|answer| answer.status == 200).then_some(())
+            })
+            .await?;
         }
         Ok(())
     }

@@ -66,7 +66,7 @@ const WORKS: [WorkItem; 8] = [
     item("GET 1 MiB", Kind::Get, "1MiB", 8, 64, true),
     item("PUT 64 MiB", Kind::Put, "64MiB", 2, 0, true),
     item("GET 64 MiB", Kind::Get, "64MiB", 2, 4, true),
-    item("LIST 1,000", Kind::List, "1KiB", 4, 2000, false),
+    item("LIST", Kind::List, "1KiB", 4, 2000, false),
 ];
 
 const fn item(
@@ -136,7 +136,7 @@ async fn measure(
         }
         let load = crate::options::Options {
             endpoint: running.endpoints.clone(),
-            bucket: format!("bench-{}", work.name.to_lowercase().replace([' ', ','], "-")),
+            bucket: format!("bench-{}", work.name.to_lowercase().replace(' ', "-")),
             size: work.size.parse()?,
             part_size: 8 << 20,
             connections: work.connections,

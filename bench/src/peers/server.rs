@@ -112,7 +112,9 @@ fn version(program: &Path) -> String {
     let argument = if program.ends_with("weed") { "version" } else { "--version" };
     let output = Command::new(program).arg(argument).output();
     let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
-    text.lines().next().unwrap_or("unknown").trim().to_owned()
+    let line = text.lines().next().unwrap_or("unknown").trim();
+    // Most begin with their own name.
+    line.split_once(' ').map_or(line, |(_, rest)| rest).to_owned()
 }
 
 /// A cluster that runs; it ends with this value.

@@ -134,6 +134,9 @@ impl Results {
         let _ = writeln!(out, "| work | {} |\n|---{}|", names.join(" | "), "|---".repeat(names.len()));
         for work in &WORKS {
             let own = self.cell(Kind::Karri, nodes, work);
+            if servers.iter().all(|server| self.cell(server.kind, nodes, work).is_none()) {
+                continue;
+            }
             let cells: Vec<String> =
                 servers.iter().map(|server| self.shown(server, nodes, work, own.as_ref())).collect();
             let _ = writeln!(out, "| {} | {} |", work.name, cells.join(" | "));
