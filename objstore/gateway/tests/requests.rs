@@ -201,7 +201,7 @@ async fn the_answer_to_a_refused_body_is_seen() {
 }
 
 #[tokio::test]
-async fn requests_that_could_be_read_in_two_ways_are_refused() {
+async fn requests_that_could_be_read_in_two_ways_are_read_in_one() {
     let gateway = Running::start(|_| {}).await;
     let mut wire = gateway.connect().await;
     let doubled = request("GET", "/bucket/key").unsigned("host", "localhost").head();
@@ -215,7 +215,7 @@ async fn requests_that_could_be_read_in_two_ways_are_refused() {
     let behind = request("GET", "/bucket/key").head();
     wire.send(format!("{smuggled}0\r\n\r\n{behind}")).await;
     let reply = wire.reply().await.unwrap();
-    assert_eq!((reply.status, reply.code().as_str()), (501, "NotImplemented"));
+    assert_eq!((reply.status, reply.text().as_str()), (200, "0 {}"), "the coding holds, not the length");
     assert_eq!(reply.header("connection"), Some("close"));
     assert!(wire.reply().await.is_none(), "the request behind it is not answered");
     gateway.stop().await;

@@ -5,6 +5,7 @@ use karri_objstore_service::{GetRequest, ObjectAttributes, PART_NUMBER_MAX, Part
 use karri_objstore_wire::{types, write_get_object_attributes};
 
 use crate::S3;
+use crate::checksum::object_text;
 use crate::conditions::read_conditions;
 use crate::convert::{fill_checksum, integer, long, timestamp, wire_storage_class, wire_type};
 use crate::dispatch::object_of;
@@ -81,7 +82,7 @@ pub(crate) async fn get_object_attributes(s3: &S3, request: &ApiRequest) -> S3Re
     let mut checksum = None;
     if asked.checksum && info.checksum.is_some() {
         let mut shape = types::Checksum { checksum_type: info.checksum_type.map(wire_type), ..Default::default() };
-        fill_checksum!(shape, &info.checksum);
+        fill_checksum!(shape, &info.checksum, |sum| object_text(sum, info.checksum_type, &info.etag));
         checksum = Some(shape);
     }
     Ok(wire(write_get_object_attributes(&types::GetObjectAttributesOutput {

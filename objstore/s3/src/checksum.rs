@@ -156,8 +156,9 @@ pub(crate) fn object_checksum(headers: &HeaderMap) -> S3Result<Option<Checksum>>
     header_checksum(&plain)
 }
 
+/// No content matches a value that is not one.
 fn invalid_value(header: &str) -> ApiError {
-    invalid_request(format!("Value for {header} header is invalid."))
+    error("BadDigest", 400, format!("Value for {header} header is invalid."))
 }
 
 /// A base64 value of the right size.
@@ -302,8 +303,8 @@ mod tests {
     fn what_does_not_fit_is_refused() {
         assert_eq!(refused(&[("content-md5", "")]).code, "InvalidDigest");
         assert_eq!(refused(&[("content-md5", "AAAA")]).code, "InvalidDigest");
-        assert_eq!(refused(&[("x-amz-checksum-sha256", "AAAA")]).code, "InvalidRequest");
-        assert_eq!(refused(&[("x-amz-checksum-crc32", "?")]).code, "InvalidRequest");
+        assert_eq!(refused(&[("x-amz-checksum-sha256", "AAAA")]).code, "BadDigest");
+        assert_eq!(refused(&[("x-amz-checksum-crc32", "?")]).code, "BadDigest");
         assert_eq!(refused(&[("x-amz-sdk-checksum-algorithm", "CRC32")]).code, "InvalidRequest");
         assert_eq!(refused(&[("x-amz-trailer", "x-amz-meta-late")]).code, "InvalidRequest");
         let two = [("x-amz-checksum-crc32", "AAAAAQ=="), ("x-amz-checksum-crc32c", "AAAAAQ==")];

@@ -5,7 +5,7 @@ use karri_objstore_service::{Conditions, EtagCondition};
 use karri_ring_types::Timestamp;
 
 use crate::encoding::parse_http_date;
-use crate::error::{S3Result, error, header_not_implemented, invalid_argument};
+use crate::error::{S3Result, error, invalid_argument};
 use crate::headers::text;
 use crate::response::unquoted;
 
@@ -30,15 +30,11 @@ pub(crate) fn copy_conditions(headers: &HeaderMap) -> S3Result<Conditions> {
     )
 }
 
-/// Conditions of a write on what is there before it: `If-Match: etag` and `If-None-Match: *`.
+/// Conditions of a write on what is there before it. AWS knows only `*` in `If-None-Match`; entity tags there mean
+/// what they mean in every other request.
 pub(crate) fn write_conditions(headers: &HeaderMap) -> S3Result<Conditions> {
     let if_match = etags(headers, IF_MATCH.as_str())?;
     let if_none_match = etags(headers, IF_NONE_MATCH.as_str())?;
-    if let Some(condition) = &if_none_match
-        && *condition != EtagCondition::Any
-    {
-        return Err(header_not_implemented("If-None-Match"));
-    }
     if if_match.is_some() && if_none_match.is_some() {
         let message = "Both If-Match and If-None-Match were specified";
         return Err(error("InvalidRequest", 400, message));
@@ -111,10 +107,10 @@ mod tests {
     }
 
     #[test]
-    fn a_write_knows_only_a_star_in_if_none_match() {
-        assert!(write_conditions(&map(&[("if-none-match", "*")])).is_ok());
-        let error = write_conditions(&map(&[("if-none-match", "\"a\"")])).expect_err("refused");
-        assert_eq!((error.code.as_ref(), error.status), ("NotImplemented", 501));
+    fn a_write_has_one_kind_of_condition() {
+        assert_eq!(write_conditions(&map(&[("if-none-match", "*")])).unwrap().if_none_match, Some(EtagCondition::Any));
+        let tag = write_conditions(&map(&[("if-none-match", "\"a\"")])).expect("readable").if_none_match;
+        assert_eq!(tag, Some(EtagCondition::OneOf(vec!["a".into()])));
         assert!(write_conditions(&map(&[("if-none-match", "*"), ("if-match", "a")])).is_err());
     }
 }

@@ -186,7 +186,7 @@ fn copy_failure(failure: ServiceError, source: &CopySource, subject: Subject<'_>
         ),
         ServiceError::InvalidRange { size } => {
             let message = format!("Range specified is not valid for source object of size: {size}");
-            error_with("InvalidArgument", 400, message, [("ArgumentName", RANGE.to_owned())])
+            error_with("InvalidRange", 416, message, [("ActualObjectSize", size.to_string())])
         }
         failure => from_service(failure, subject),
     }

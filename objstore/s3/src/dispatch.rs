@@ -12,7 +12,7 @@ use karri_objstore_wire::{Operation, WireRequest, route};
 use tracing::Instrument;
 
 use crate::authorize::{Access, Authorizer, Decision, action};
-use crate::error::{S3Result, access_denied, error, internal, invalid_argument};
+use crate::error::{S3Result, access_denied, error, error_with, internal, invalid_argument};
 use crate::fault::{Subject, from_service, from_wire};
 use crate::headers::text;
 use crate::{
@@ -165,7 +165,13 @@ const ACCOUNT_ID_LENGTH: usize = 12;
 
 /// The operation that a request names, and no other.
 fn operation(request: &ApiRequest) -> S3Result<Operation> {
-    route(&wire_request(request)).map_err(|refusal| from_wire(refusal.into()))
+    route(&wire_request(request)).map_err(|refusal| match request.key.as_deref() {
+        // No object has a torrent here, as in most regions of AWS.
+        Some(key) if request.method == Method::GET && parameter(request, "torrent").is_some() => {
+            error_with("NoSuchKey", 404, "The specified key does not exist.", [("Key", key.to_owned())])
+        }
+        _ => from_wire(refusal.into()),
+    })
 }
 
 /// Presigned URLs may carry `x-amz-*` headers as signed query parameters: they count as headers.

@@ -5,17 +5,13 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use karri_ring_types::Timestamp;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-/// What `encoding-type=url` leaves as it is, besides letters and digits. A space becomes `+`.
-const LISTING_KEPT: &AsciiSet =
-    &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'*').remove(b' ');
+/// What `encoding-type=url` leaves as it is, besides letters and digits. A space becomes `%20`, which decoders of
+/// paths and of forms read alike.
+const LISTING_KEPT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'*');
 
 /// A key, prefix or marker as listings print it under `encoding-type=url`.
 pub(crate) fn url_encode(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len() + text.len() / 4);
-    for piece in utf8_percent_encode(text, LISTING_KEPT) {
-        if piece.contains(' ') { encoded.push_str(&piece.replace(' ', "+")) } else { encoded.push_str(piece) }
-    }
-    encoded
+    utf8_percent_encode(text, LISTING_KEPT).to_string()
 }
 
 const WEEKDAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
@@ -98,10 +94,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn listing_encoding_is_that_of_aws() {
-        assert_eq!(url_encode("foo+1/b r~*.-_"), "foo%2B1/b+r%7E*.-_");
+    fn listings_encode_what_is_not_plain() {
+        assert_eq!(url_encode("foo+1/b r~*.-_"), "foo%2B1/b%20r%7E*.-_");
         assert_eq!(url_encode("ü\n"), "%C3%BC%0A");
-        assert_eq!(url_encode(" a  b "), "+a++b+");
+        assert_eq!(url_encode(" a  b "), "%20a%20%20b%20");
     }
 
     #[test]

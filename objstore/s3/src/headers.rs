@@ -1,6 +1,8 @@
 //! Request headers that several operations share, and refusal of those that ask for what Karri does not do yet:
 //! nothing that was asked for is silently left undone.
 
+use std::borrow::Cow;
+
 use http::header::{CONTENT_ENCODING, HeaderMap};
 use karri_objstore_gateway::ApiError;
 
@@ -94,14 +96,19 @@ pub(crate) fn user_metadata(headers: &HeaderMap) -> S3Result<Vec<(String, String
 
 /// `Content-Encoding` without the `aws-chunked` of the transfer.
 pub(crate) fn content_encoding(headers: &HeaderMap) -> S3Result<Option<String>> {
-    let mut kept: Vec<&str> = Vec::new();
+    let mut kept: Vec<Cow<'_, str>> = Vec::new();
     for value in headers.get_all(CONTENT_ENCODING) {
         let value = std::str::from_utf8(value.as_bytes())
             .map_err(|_| invalid_argument("Content-Encoding", "", "Header value must be UTF-8"))?;
-        let stays = |token: &&str| !token.is_empty() && !token.eq_ignore_ascii_case("aws-chunked");
-        kept.extend(value.split(',').map(str::trim).filter(stays));
+        let chunked = |token: &str| token.trim().eq_ignore_ascii_case("aws-chunked");
+        // Commas and spaces stay as the client wrote them, unless a token between them goes.
+        match value.split(',').any(chunked) {
+            false => kept.push(value.trim().into()),
+            true => kept.extend(value.split(',').filter(|token| !chunked(token)).map(|token| token.trim().into())),
+        }
     }
-    Ok((!kept.is_empty()).then(|| kept.join(",")))
+    kept.retain(|value| !value.is_empty());
+    Ok((!kept.is_empty()).then(|| kept.join(", ")))
 }
 
 /// The asked storage class; `None` for the default.
@@ -211,7 +218,8 @@ mod tests {
         let encoding = |pairs: &[(&str, &str)]| content_encoding(&map(pairs)).expect("readable");
         assert_eq!(encoding(&[("content-encoding", "aws-chunked")]), None);
         assert_eq!(encoding(&[("content-encoding", "gzip,aws-chunked")]).as_deref(), Some("gzip"));
-        assert_eq!(encoding(&[("content-encoding", "AWS-chunked, gzip , br")]).as_deref(), Some("gzip,br"));
+        assert_eq!(encoding(&[("content-encoding", "AWS-chunked, gzip , br")]).as_deref(), Some("gzip, br"));
+        assert_eq!(encoding(&[("content-encoding", "deflate,  gzip")]).as_deref(), Some("deflate,  gzip"));
         assert_eq!(encoding(&[("content-encoding", "")]), None);
     }
 

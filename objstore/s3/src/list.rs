@@ -107,7 +107,8 @@ pub(crate) async fn list_objects(s3: &S3, request: &ApiRequest) -> S3Result<ApiR
         next_marker: query.print(next),
         contents: contents(&page.entries, query.encoding, Some(&owner)),
         name: Some(query.bucket.to_owned()),
-        prefix: query.print(Some(query.prefix)),
+        // Alone of all fields of this version as it is: clients decode the others.
+        prefix: Some(query.prefix.to_owned()),
         delimiter: query.print(query.delimiter),
         max_keys: Some(integer(query.limit)),
         common_prefixes: query.encoding.prefixes(&page.common_prefixes),
@@ -121,7 +122,7 @@ pub(crate) async fn list_objects_v2(s3: &S3, request: &ApiRequest) -> S3Result<A
     let query = Query::read(request)?;
     let token = parameter(request, "continuation-token");
     let start_after = filled(request, "start-after");
-    let after = match token {
+    let after = match token.filter(|token| !token.is_empty()) {
         Some(token) => Some(position(token)?),
         None => start_after.map(str::to_owned),
     };

@@ -97,7 +97,7 @@ pub(crate) async fn complete_multipart_upload(s3: &S3, request: &mut ApiRequest)
     headers::refuse_encryption(&request.headers)?;
     let body = document(request, Operation::CompleteMultipartUpload).await?;
     if body.is_empty() {
-        return Err(invalid_request("You must specify at least one part"));
+        return Err(malformed_xml());
     }
     let input = parse_complete_multipart_upload(&wire_request(request), &body).map_err(from_wire)?;
     let (bucket, key) = object_of(request)?;

@@ -20,7 +20,7 @@ pub(crate) fn is_bucket_name(name: &str) -> bool {
         && alphanumeric(first)
         && alphanumeric(last)
         && bytes.iter().all(|&byte| alphanumeric(byte) || byte == b'-' || byte == b'.')
-        && !name.contains("..")
+        && !["..", "-.", ".-"].iter().any(|pair| name.contains(pair))
         && name.parse::<Ipv4Addr>().is_err()
         && !RESERVED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
         && !RESERVED_SUFFIXES.iter().any(|suffix| name.ends_with(suffix))
@@ -62,9 +62,23 @@ mod tests {
             assert!(is_bucket_name(name), "{name}");
         }
         let long = "a".repeat(64);
-        for name in
-            ["", "ab", &long, "Abc", "a_b", "-ab", "ab-", ".ab", "a..b", "192.168.5.4", "xn--abc", "a-s3alias", "a/b"]
-        {
+        for name in [
+            "",
+            "ab",
+            &long,
+            "Abc",
+            "a_b",
+            "-ab",
+            "ab-",
+            ".ab",
+            "a..b",
+            "a-.b",
+            "a.-b",
+            "192.168.5.4",
+            "xn--abc",
+            "a-s3alias",
+            "a/b",
+        ] {
             assert!(!is_bucket_name(name), "{name}");
         }
     }

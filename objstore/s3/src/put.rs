@@ -14,7 +14,7 @@ use crate::body::Upload;
 use crate::checksum::{Claims, algorithm_header, claims, type_name};
 use crate::conditions::write_conditions;
 use crate::dispatch::{object_of, parameter};
-use crate::error::{S3Result, error, error_with, invalid_argument};
+use crate::error::{S3Result, error_with, invalid_argument};
 use crate::fault::{Subject, from_service};
 use crate::headers::{self, owned};
 use crate::lock::asked_lock;
@@ -35,7 +35,7 @@ pub(crate) async fn put_object(s3: &S3, request: &mut ApiRequest) -> S3Result<Ap
         storage_class: headers::storage_class(&request.headers)?.map(str::to_owned),
         tags: headers::tags(&request.headers)?,
         conditions: write_conditions(&request.headers)?,
-        length: Some(length),
+        length,
         md5,
         checksum_algorithm: algorithm,
         checksum: value,
@@ -73,7 +73,7 @@ pub(crate) async fn upload_part(s3: &S3, request: &mut ApiRequest) -> S3Result<A
     let part = PartRequest {
         upload_id: upload_id.clone(),
         part_number,
-        length: Some(length),
+        length,
         md5,
         checksum_algorithm: algorithm,
         checksum: value,
@@ -99,17 +99,16 @@ pub(crate) fn set_checksum(headers: &mut HeaderMap, checksum: &Checksum, text: &
     set(headers, HeaderName::from_static(algorithm_header(checksum.algorithm)), text);
 }
 
-/// Bytes of the body as the client declared them.
-fn declared_length(request: &ApiRequest) -> S3Result<u64> {
+/// Bytes of the body as the client declared them; `None` for one that ends with its last transfer chunk.
+fn declared_length(request: &ApiRequest) -> S3Result<Option<u64>> {
     match request.body.decoded_length() {
-        None => Err(error("MissingContentLength", 411, "You must provide the Content-Length HTTP header.")),
         Some(length) if length > UPLOAD_SIZE_BYTES_MAX => Err(error_with(
             "EntityTooLarge",
             400,
             "Your proposed upload exceeds the maximum allowed size",
             [("ProposedSize", length.to_string()), ("MaxSizeAllowed", UPLOAD_SIZE_BYTES_MAX.to_string())],
         )),
-        Some(length) => Ok(length),
+        length => Ok(length),
     }
 }
 

@@ -78,7 +78,7 @@ impl ObjectService {
     ) -> Result<Answer<DeleteOutcome>, ServiceError> {
         let told = (state.bucket.versioning != Versioning::Unversioned).then_some(version);
         let Some(VersionLine { record, delete_marker, .. }) = state.named else {
-            return match item.is_conditional() {
+            return match item.must_exist() {
                 true => Err(ServiceError::NoSuchKey),
                 false => Ok(Ok(DeleteOutcome { version: told, delete_marker: false })),
             };
@@ -97,7 +97,7 @@ impl ObjectService {
         current: Option<CurrentRecord>,
     ) -> Result<Answer<DeleteOutcome>, ServiceError> {
         let Some(current) = current else {
-            return match item.is_conditional() {
+            return match item.must_exist() {
                 true => Err(ServiceError::NoSuchKey),
                 false => Ok(Ok(DeleteOutcome::default())),
             };
@@ -129,7 +129,9 @@ impl ObjectService {
     ) -> Result<Answer<DeleteOutcome>, ServiceError> {
         let expected = match (&current, item.is_conditional()) {
             (_, false) => None,
-            (None, true) => return Err(ServiceError::NoSuchKey),
+            (None, true) if item.must_exist() => return Err(ServiceError::NoSuchKey),
+            // A delete marker has neither the size nor the time of an object.
+            (None, true) => return Err(ServiceError::PreconditionFailed { condition: "If-Match-Size" }),
             (Some(current), true) => {
                 check(item, current)?;
                 Some(current.version)
@@ -148,6 +150,11 @@ impl ObjectService {
 }
 
 impl DeleteItem {
+    /// Conditions of size and time hold for what is not there; `If-Match` does not.
+    fn must_exist(&self) -> bool {
+        !self.conditions.is_empty()
+    }
+
     fn is_conditional(&self) -> bool {
         !self.conditions.is_empty() || self.if_size.is_some() || self.if_last_modified.is_some()
     }

@@ -172,14 +172,20 @@ impl ObjectService {
     /// # Errors
     /// `InvalidPart`, `InvalidPartOrder`, `EntityTooSmall`, `EntityTooLarge`, `ChecksumMismatch`, the conditions,
     /// `NoSuchBucket`, `NoSuchUpload`, `Unavailable`.
-    pub async fn complete_upload(&self, request: CompleteRequest) -> Result<PutOutcome, ServiceError> {
+    pub async fn complete_upload(&self, mut request: CompleteRequest) -> Result<PutOutcome, ServiceError> {
         check_key(&request.key)?;
         if request.parts.is_empty() {
             return Err(ServiceError::InvalidRequest("You must specify at least one part".to_owned()));
         }
-        if !request.parts.is_sorted_by(|a, b| a.part_number < b.part_number) {
+        if !request.parts.is_sorted_by_key(|part| part.part_number) {
             return Err(ServiceError::InvalidPartOrder);
         }
+        // Of a part that is listed again, as after it was sent again, the last entry holds.
+        let mut parts = std::mem::take(&mut request.parts);
+        parts.reverse();
+        parts.dedup_by_key(|part| part.part_number);
+        parts.reverse();
+        request.parts = parts;
         let upload = request.upload_id.parse::<DataId>().map_err(|_| ServiceError::NoSuchUpload)?;
         let parts = request.parts.iter().map(listed).collect::<Result<Vec<_>, _>>()?;
         let version = self.new_version();

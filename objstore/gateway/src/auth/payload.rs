@@ -89,11 +89,11 @@ pub(crate) fn prepare(
     Ok(body.chunked(ChunkPlan { signer, trailers, decoded_length }))
 }
 
+/// A body in `Transfer-Encoding: chunked` ends where its last chunk does; hyper drops a length beside the coding.
 fn require_length(body: RequestBody, version: Version) -> Result<RequestBody, ApiError> {
     match body.decoded_length() {
-        Some(_) => Ok(body),
-        None if version == Version::HTTP_11 => Err(ApiError::header_not_implemented("Transfer-Encoding")),
-        None => Err(missing_length()),
+        None if version != Version::HTTP_11 => Err(missing_length()),
+        _ => Ok(body),
     }
 }
 
@@ -149,7 +149,7 @@ pub(crate) fn strip_chunked_encoding(headers: &mut HeaderMap) {
     let values = headers.get_all(CONTENT_ENCODING).iter().filter_map(|value| value.to_str().ok());
     let rest: Vec<&str> =
         values.flat_map(|value| value.split(',')).map(str::trim).filter(|token| !is_chunked_token(token)).collect();
-    match HeaderValue::from_str(&rest.join(",")) {
+    match HeaderValue::from_str(&rest.join(", ")) {
         Ok(value) if !value.is_empty() => {
             headers.insert(CONTENT_ENCODING, value);
         }
@@ -165,8 +165,12 @@ mod tests {
 
     #[test]
     fn the_chunked_token_is_stripped_and_others_stay() {
-        for (given, left) in [("aws-chunked", None), ("gzip, AWS-Chunked", Some("gzip")), ("gzip,br", Some("gzip,br"))]
-        {
+        for (given, left) in [
+            ("aws-chunked", None),
+            ("gzip, AWS-Chunked", Some("gzip")),
+            ("gzip,br", Some("gzip,br")),
+            ("a,aws-chunked,b", Some("a, b")),
+        ] {
             let mut headers = HeaderMap::new();
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static(given));
             strip_chunked_encoding(&mut headers);

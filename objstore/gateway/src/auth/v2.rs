@@ -133,18 +133,30 @@ pub(crate) fn check_time(claim: &Claim<'_>, headers: &HeaderMap, now: u64) -> Re
 
 /// Compares the signature with ours.
 pub(crate) fn verify(claim: &Claim<'_>, head: &Head<'_>, credential: &Credential) -> Result<(), ApiError> {
-    let text = string_to_sign(claim, head);
-    let key = credential.secret_key.reveal().as_bytes();
-    let mut mac = <Hmac<Sha1> as KeyInit>::new_from_slice(key).expect("HMAC takes keys of any length");
-    mac.update(text.as_bytes());
-    let expected = STANDARD.encode(mac.finalize().into_bytes());
-    if bool::from(expected.as_bytes().ct_eq(claim.signature.as_bytes())) {
+    let text = string_to_sign(claim, head, head.target.uri.path());
+    if is_signature_of(&text, claim, credential) {
         return Ok(());
+    }
+    // botocore signs the path of a bucket with a slash at its end and asks without.
+    let path = head.target.uri.path();
+    if head.target.key.is_none() && !path.ends_with('/') {
+        let slashed = string_to_sign(claim, head, &format!("{path}/"));
+        if is_signature_of(&slashed, claim, credential) {
+            return Ok(());
+        }
     }
     Err(signature_mismatch(claim.access_key, &text, claim.signature))
 }
 
-fn string_to_sign(claim: &Claim<'_>, head: &Head<'_>) -> String {
+fn is_signature_of(text: &str, claim: &Claim<'_>, credential: &Credential) -> bool {
+    let key = credential.secret_key.reveal().as_bytes();
+    let mut mac = <Hmac<Sha1> as KeyInit>::new_from_slice(key).expect("HMAC takes keys of any length");
+    mac.update(text.as_bytes());
+    let expected = STANDARD.encode(mac.finalize().into_bytes());
+    expected.as_bytes().ct_eq(claim.signature.as_bytes()).into()
+}
+
+fn string_to_sign(claim: &Claim<'_>, head: &Head<'_>, path: &str) -> String {
     let value = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let mut text = String::with_capacity(512);
     text.push_str(head.method.as_str());
@@ -160,7 +172,7 @@ fn string_to_sign(claim: &Claim<'_>, head: &Head<'_>) -> String {
     }
     text.push('\n');
     push_amz_headers(&mut text, head.headers);
-    push_resource(&mut text, head);
+    push_resource(&mut text, head, path);
     text
 }
 
@@ -181,12 +193,12 @@ fn push_amz_headers(text: &mut String, headers: &HeaderMap) {
     }
 }
 
-fn push_resource(text: &mut String, head: &Head<'_>) {
+fn push_resource(text: &mut String, head: &Head<'_>, path: &str) {
     if let (true, Some(bucket)) = (head.target.virtual_host, &head.target.bucket) {
         text.push('/');
         text.push_str(bucket);
     }
-    text.push_str(head.target.uri.path());
+    text.push_str(path);
     let mut separator = '?';
     for name in SIGNED_PARAMETERS {
         for (_, value) in head.target.query.iter().filter(|(key, _)| key == name) {

@@ -94,7 +94,7 @@ async fn listings() {
     assert!(s3.get("/one").await.expect(200).element("Owner").is_some());
 
     let encoded = s3.get("/one?list-type=2&encoding-type=url&prefix=e%20").await.expect(200);
-    assert_eq!((encoded.elements("Key"), encoded.element("EncodingType")), (vec!["e+f".into()], Some("url".into())));
+    assert_eq!((encoded.elements("Key"), encoded.element("EncodingType")), (vec!["e%20f".into()], Some("url".into())));
     s3.get("/one?list-type=2&encoding-type=rot13").await.expect_error(400, "InvalidArgument");
 
     let folded = s3.get("/one?list-type=2&delimiter=%2F").await.expect(200);

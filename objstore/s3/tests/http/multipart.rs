@@ -106,7 +106,7 @@ async fn parts_are_copied_from_objects() {
     let wrong = ("x-amz-copy-source-range", "bytes=10-");
     s3.put(&target(3), &[source, wrong], b"").await.expect_error(400, "InvalidArgument");
     let beyond = ("x-amz-copy-source-range", "bytes=0-99999999");
-    s3.put(&target(3), &[source, beyond], b"").await.expect_error(400, "InvalidArgument");
+    s3.put(&target(3), &[source, beyond], b"").await.expect_error(416, "InvalidRange");
     let done = completion(&[(1, &first), (2, &second)]);
     s3.send("POST", &format!("/one/copy?uploadId={id}"), &[], done.as_bytes()).await.expect(200);
     let got = s3.get("/one/copy").await.expect(200);

@@ -142,6 +142,19 @@ async fn checksums_of_uploads() {
 }
 
 #[tokio::test]
+async fn the_last_entry_of_a_part_that_is_listed_twice_holds() {
+    let world = world().await;
+    let upload = begin(&world, None, None).await;
+    let before = send(&world, &upload, 1, &content(9)).await;
+    let after = send(&world, &upload, 1, &content(6)).await;
+    assert!(matches!(
+        finish(&world, &upload, vec![after.clone(), before.clone()]).await,
+        Err(ServiceError::InvalidPart { part_number: 1, .. })
+    ));
+    assert_eq!(finish(&world, &upload, vec![before, after]).await.expect("completed").size, 6);
+}
+
+#[tokio::test]
 async fn lists_that_are_wrong_are_refused() {
     let world = world().await;
     let upload = begin(&world, None, None).await;
@@ -149,7 +162,8 @@ async fn lists_that_are_wrong_are_refused() {
     let last = send(&world, &upload, 2, &content(7)).await;
     let refused = |parts: Vec<CompletedPart>| finish(&world, &upload, parts);
     assert!(matches!(refused(vec![last.clone(), small.clone()]).await, Err(ServiceError::InvalidPartOrder)));
-    assert!(matches!(refused(vec![small.clone(), small.clone()]).await, Err(ServiceError::InvalidPartOrder)));
+    let twice = refused(vec![small.clone(), last.clone(), small.clone()]).await;
+    assert!(matches!(twice, Err(ServiceError::InvalidPartOrder)));
     assert!(matches!(refused(vec![]).await, Err(ServiceError::InvalidRequest(_))));
     assert!(matches!(
         refused(vec![small.clone(), last.clone()]).await,
