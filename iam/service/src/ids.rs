@@ -32,6 +32,11 @@ pub(crate) fn secret_key(rng: &dyn Rng) -> String {
     random_text(rng, SECRET_LENGTH, BASE64)
 }
 
+/// The id of a signing certificate.
+pub(crate) fn signing_certificate(rng: &dyn Rng) -> String {
+    random_text(rng, 32, BASE32)
+}
+
 /// The id of a new account: twelve digits, the first of which is not 0.
 pub(crate) fn account(rng: &dyn Rng) -> String {
     (100_000_000_000 + rng.next_u64() % 900_000_000_000).to_string()

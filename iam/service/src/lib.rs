@@ -5,20 +5,28 @@
 //! account has changed since ([`IamEvaluator`]). Every node follows a log of changes; the node that made one has it
 //! before it answers. Secrets are sealed under a key that is derived from the cluster's and lies in no row.
 
+mod api;
 mod change;
+mod credentials;
 mod evaluator;
+mod front;
 mod ids;
 pub mod managed;
 mod messages;
 pub mod model;
 mod names;
+mod root;
 mod seal;
 mod state;
 mod store;
+mod totp;
 mod view;
 
+pub use api::{ADMIN_ACCOUNT, AccountUse, Answered, Api, CallInfo};
 pub use change::Change;
+pub use credentials::IamCredentials;
 pub use evaluator::{IAM_EVALUATOR, IamEvaluator};
+pub use root::{ADMIN_ALIAS, NewKey, RootError};
 pub use seal::{Sealed, Sealer, Unsealable};
 pub use state::{Account, Entity, Table};
 pub use store::{Store, StoreError, StoreParts};

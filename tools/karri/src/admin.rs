@@ -1,50 +1,22 @@
-//! The root user's key for the gateway, and the pages below `/-/`.
+//! The pages below `/-/`.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use async_trait::async_trait;
-use karri_objstore_gateway::{AdminPages, Credential, CredentialRefusal, Credentials, Principal};
-use karri_ring_types::Digest;
+use karri_iam_service::View;
+use karri_objstore_gateway::AdminPages;
 
-use crate::credentials::RootCredentials;
-use crate::node::ROOT_ACCOUNT;
 use crate::status::StatusSources;
-
-/// The only access key until IAM has others.
-pub(crate) struct RootKeys {
-    access_key: String,
-    credential: Credential,
-}
-
-impl RootKeys {
-    pub(crate) fn new(root: &RootCredentials) -> Self {
-        let user_id = Digest::of(ROOT_ACCOUNT.as_bytes()).to_string();
-        let principal = Principal::account_root(ROOT_ACCOUNT, &user_id, "root");
-        let credential = Credential::new(root.secret_key.clone(), principal);
-        Self { access_key: root.access_key.clone(), credential }
-    }
-}
-
-#[async_trait]
-impl Credentials for RootKeys {
-    async fn lookup(&self, access_key: &str, session_token: Option<&str>) -> Result<Credential, CredentialRefusal> {
-        match session_token {
-            _ if access_key != self.access_key => Err(CredentialRefusal::UnknownKey),
-            None => Ok(self.credential.clone()),
-            Some(_) => Err(CredentialRefusal::InvalidToken),
-        }
-    }
-}
 
 /// Health and metrics.
 pub(crate) struct Admin {
     sources: Arc<StatusSources>,
+    identities: Arc<View>,
 }
 
 impl Admin {
-    pub(crate) fn new(sources: Arc<StatusSources>) -> Self {
-        Self { sources }
+    pub(crate) fn new(sources: Arc<StatusSources>, identities: Arc<View>) -> Self {
+        Self { sources, identities }
     }
 }
 
@@ -53,11 +25,12 @@ impl AdminPages for Admin {
         true
     }
 
-    /// The layout is known, this node is in it, and every range here has a leader.
+    /// The layout and the identities are known, this node is in the layout, and every range here has a leader.
     fn ready(&self) -> bool {
         let layout = self.sources.membership.layout();
         let local = self.sources.membership.local();
-        layout.nodes.iter().any(|node| node.id == local)
+        self.identities.is_loaded()
+            && layout.nodes.iter().any(|node| node.id == local)
             && self.sources.meta.status().iter().all(|range| range.leader.is_some())
     }
 

@@ -9,7 +9,6 @@ use karri_ring_types::{ClusterId, SystemClock, SystemRng};
 use crate::config::Config;
 use crate::credentials::RootCredentials;
 use crate::node::DataDir;
-use crate::status;
 
 fn prepare(config: &Config) -> Result<DataDir<'_>> {
     std::fs::create_dir_all(&config.data_dir).with_context(|| format!("make {}", config.data_dir.display()))?;
@@ -54,8 +53,6 @@ pub(crate) async fn request_token(config: &Config, ttl_seconds: u64) -> Result<S
 pub(crate) async fn join(config: &Config, token: &str) -> Result<()> {
     let dir = prepare(config)?;
     let credentials = join::join(token, &SystemRng).await.context("join the cluster")?;
-    let root = status::fetch_root(&credentials).await?;
-    root.keep(&config.data_dir)?;
     credentials.create(&dir.credentials()).context("write the node's credentials")?;
     eprintln!("node {} may start: karri server --config ...", credentials.identity().node);
     Ok(())

@@ -42,6 +42,11 @@ impl RootCredentials {
         data_dir.join("root-credentials")
     }
 
+    /// Whether a pair is kept in the data folder.
+    pub(crate) fn is_kept(data_dir: &Path) -> bool {
+        Self::file(data_dir).exists()
+    }
+
     /// Keys from `KARRI_ROOT_ACCESS_KEY` and `KARRI_ROOT_SECRET_KEY`, if both are set.
     fn from_environment() -> Result<Option<Self>> {
         let access_key = std::env::var("KARRI_ROOT_ACCESS_KEY").ok();

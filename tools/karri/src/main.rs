@@ -6,6 +6,7 @@ mod cluster;
 mod config;
 mod credentials;
 mod dev;
+mod iam;
 mod logging;
 mod node;
 mod status;
@@ -49,6 +50,9 @@ enum Command {
     /// Form and look at a cluster
     #[command(subcommand)]
     Cluster(ClusterCommand),
+    /// Administer identities where AWS has no call for it
+    #[command(subcommand)]
+    Iam(IamCommand),
     /// Print the reference of the configuration file
     ConfigReference,
 }
@@ -90,6 +94,26 @@ enum ClusterCommand {
     },
 }
 
+#[derive(Subcommand)]
+enum IamCommand {
+    /// The root users of accounts
+    #[command(subcommand)]
+    Root(RootCommand),
+}
+
+#[derive(Subcommand)]
+enum RootCommand {
+    /// Replace the root user's access keys of an account by a new one, and print it
+    Rotate {
+        /// Configuration file of a running node
+        #[arg(long)]
+        config: PathBuf,
+        /// Name or id of the account; the cloud administrator's when left out
+        #[arg(long)]
+        account: Option<String>,
+    },
+}
+
 fn main() -> ExitCode {
     match run(Arguments::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
@@ -123,6 +147,9 @@ fn run(command: Command) -> anyhow::Result<()> {
             }
             Command::Cluster(ClusterCommand::Status { config, json }) => {
                 status::show(&Config::load(&config)?, json).await
+            }
+            Command::Iam(IamCommand::Root(RootCommand::Rotate { config, account })) => {
+                iam::rotate_root(&Config::load(&config)?, account.as_deref()).await
             }
             Command::ConfigReference => Ok(()),
         }

@@ -6,6 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use karri_iam_service::{
+    Api as IamApi, IAM_EVALUATOR, IamCredentials, IamEvaluator, Sealer, Store as Identities,
+    StoreParts as IdentityParts, View,
+};
 use karri_objstore_gateway::{Gateway, GatewayConfig, TlsFiles};
 use karri_objstore_maintain::{MaintainConfig, Maintenance, OrphanVerdicts};
 use karri_objstore_s3::{AccountAuthorizer, S3, S3Config};
@@ -22,9 +26,10 @@ use karri_ring_types::{Clock, Rng, SystemClock, SystemRng, Timestamp};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::{Admin, RootKeys};
+use crate::admin::Admin;
 use crate::config::Config;
 use crate::credentials::RootCredentials;
+use crate::iam::{BucketUse, IamCommands};
 use crate::status::{StatusService, StatusSources};
 
 /// The account of the root user until IAM has others.
@@ -98,7 +103,6 @@ pub(crate) async fn run(
         bail!("{} is not a node's: run `karri cluster init` or `karri cluster join` first", config.data_dir.display());
     };
     let _lock = lock(&config.data_dir)?;
-    let root = RootCredentials::load(&config.data_dir)?;
     let identity = credentials.identity();
     let node = identity.node;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
@@ -114,6 +118,7 @@ pub(crate) async fn run(
         MetaNode::open(meta_config, raft.clone(), transport.clone(), &router, clock.clone(), rng.clone()).await?;
     meta.register(ObjectService::EVALUATOR, ObjectService::evaluator());
     meta.register(ObjectService::DIRECTORY, ObjectService::directory_evaluator());
+    meta.register(IAM_EVALUATOR, Arc::new(IamEvaluator));
     let membership_config = MembershipConfig {
         this: NodeInfo {
             id: node,
@@ -155,7 +160,10 @@ pub(crate) async fn run(
         raft: raft.clone(),
         maintenance: maintenance.clone(),
     });
-    StatusService::register(&router, sources.clone(), root.clone());
+    StatusService::register(&router, sources.clone());
+    let parts = IdentityParts { client: meta.client(), clock: clock.clone(), rng: rng.clone() };
+    let identities = Identities::new(parts, View::new(Sealer::new(credentials.cluster_key())));
+    IamCommands::register(&router, identities.clone());
 
     let rpc = RpcServer::bind(config.rpc.listen, &identity, router.clone())
         .await
@@ -164,19 +172,22 @@ pub(crate) async fn run(
     let mut tasks = JoinSet::new();
     tasks.spawn(rpc.serve(background.clone()));
     meta.start().await?;
-    bootstrap(&config, &dir, &meta, &membership).await?;
+    bootstrap(&config, &dir, &meta, &membership, &identities).await?;
     tasks.spawn(membership.clone().run(background.clone()));
     let verdicts = Arc::new(OrphanVerdicts::new(service.clone()));
     tasks.spawn(storage.clone().run(Some(verdicts), background.clone()));
     tasks.spawn(maintenance.run(background.clone()));
+    tasks.spawn(identities.clone().run(background.clone()));
 
     let authorizer = Arc::new(AccountAuthorizer::new(ROOT_ACCOUNT));
+    let iam = Arc::new(IamApi::new(identities.clone(), Arc::new(BucketUse(service.clone())), &*config.s3.region));
     let s3 = Arc::new(S3::new(service, authorizer, S3Config { region: config.s3.region.clone() }));
-    let admin = Arc::new(Admin::new(sources));
-    let keys = Arc::new(RootKeys::new(&root));
+    let admin = Arc::new(Admin::new(sources, identities.view().clone()));
+    let keys = Arc::new(IamCredentials::new(identities, &*config.s3.region));
     let gateway = Gateway::bind(gateway_config(&config), keys, s3, admin, clock, rng)
         .await
-        .with_context(|| format!("listen on {}", config.s3.listen))?;
+        .with_context(|| format!("listen on {}", config.s3.listen))?
+        .with_form_service("iam", iam);
     let address = gateway.local_addr();
     tracing::info!(%node, s3 = %address, rpc = %config.rpc.listen, "serving");
     ready(address);
@@ -196,13 +207,21 @@ pub(crate) async fn run(
 }
 
 /// On the first start of a new cluster's first node: makes the ranges and the cluster's records.
-async fn bootstrap(config: &Config, dir: &DataDir<'_>, meta: &MetaNode, membership: &Membership) -> Result<()> {
+async fn bootstrap(
+    config: &Config,
+    dir: &DataDir<'_>,
+    meta: &MetaNode,
+    membership: &Membership,
+    identities: &Identities,
+) -> Result<()> {
     let mark = dir.bootstrap_mark();
     if !mark.exists()? {
         return Ok(());
     }
     meta.bootstrap(config.cluster.data_ranges).await.context("make the metadata ranges")?;
     membership.initialise().await.context("make the cluster's records")?;
+    let root = RootCredentials::load(&config.data_dir)?;
+    identities.initialise(&root.access_key, &root.secret_key).await.context("make the first account")?;
     mark.remove().with_context(|| format!("remove {mark}"))
 }
 

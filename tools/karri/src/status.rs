@@ -1,32 +1,26 @@
 //! `karri cluster status`, and the calls by which a running node answers it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use async_trait::async_trait;
 use bytes::Bytes;
 use karri_objstore_maintain::Maintenance;
 use karri_ring_meta::MetaNode;
 use karri_ring_node::StorageNode;
-use karri_ring_node::join::{self, Credentials};
+use karri_ring_node::join;
 use karri_ring_node::membership::Membership;
 use karri_ring_raft::RaftHost;
-use karri_ring_rpc::{
-    AddressBook, Caller, Handler, Lane, Method, Request, Response, Router, TlsTransport, Transport as _,
-};
+use karri_ring_rpc::{Caller, Handler, Method, Request, Response, Router};
 use karri_ring_types::NodeId;
 use serde::{Deserialize, Serialize};
 
 use crate::cluster;
 use crate::config::Config;
-use crate::credentials::RootCredentials;
 
 /// Methods of this module.
 const METHODS: std::ops::RangeInclusive<u16> = 310..=319;
 const STATUS: Method = Method(310);
-const ROOT_KEYS: Method = Method(311);
-const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The parts of a node that status and metrics are read from.
 pub(crate) struct StatusSources {
@@ -132,12 +126,11 @@ impl StatusSources {
 /// Answers other nodes and the command line.
 pub(crate) struct StatusService {
     sources: Arc<StatusSources>,
-    root: RootCredentials,
 }
 
 impl StatusService {
-    pub(crate) fn register(router: &Router, sources: Arc<StatusSources>, root: RootCredentials) {
-        router.register(METHODS, Arc::new(Self { sources, root }));
+    pub(crate) fn register(router: &Router, sources: Arc<StatusSources>) {
+        router.register(METHODS, Arc::new(Self { sources }));
     }
 }
 
@@ -149,8 +142,6 @@ impl Handler for StatusService {
         }
         let text = match method {
             STATUS => serde_json::to_vec(&self.sources.status().await).map_err(|error| error.to_string())?,
-            ROOT_KEYS => serde_json::to_vec(&(&self.root.access_key, &self.root.secret_key))
-                .map_err(|error| error.to_string())?,
             Method(other) => return Err(format!("unknown method {other}")),
         };
         Ok(Response { head: Bytes::new(), body: Bytes::from(text) })
@@ -201,24 +192,4 @@ fn print_table(status: &ClusterStatus) {
     println!("ranges here: {}, with a leader: {led}", status.ranges.len());
     let ExtentSummary { total, under_replicated, unknown, .. } = &status.extents;
     println!("extents: {total}, lacking copies: {under_replicated}, nodes not asked: {unknown}");
-}
-
-/// Asks a node of the cluster that `credentials` were just made for, for the root user's keys.
-pub(crate) async fn fetch_root(credentials: &Credentials) -> Result<RootCredentials> {
-    let addresses = AddressBook::new();
-    for (&node, address) in credentials.addresses() {
-        addresses.set(node, address.clone());
-    }
-    let transport = TlsTransport::new(NodeId(0), credentials.identity(), addresses, Router::new())?;
-    let mut last = anyhow!("the cluster named none of its nodes");
-    for &node in credentials.addresses().keys() {
-        match transport.call(node, Lane::Control, ROOT_KEYS, Request::default(), CALL_TIMEOUT).await {
-            Ok(response) => {
-                let (access_key, secret_key) = serde_json::from_slice(&response.body).context("read the root keys")?;
-                return Ok(RootCredentials { access_key, secret_key });
-            }
-            Err(error) => last = error.into(),
-        }
-    }
-    Err(last.context("ask the cluster for the root user's keys"))
 }
