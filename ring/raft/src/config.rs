@@ -7,6 +7,16 @@ use karri_ring_types::NodeId;
 
 use crate::RaftError;
 
+/// What a host does when its log could not be written. Nobody knows then what is on the disk; only a restart finds out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnFailedLog {
+    /// Ends the process.
+    #[default]
+    Abort,
+    /// Writes no more and answers nothing that needs a write: for a node that is restarted within its process.
+    Halt,
+}
+
 /// Settings of a [`crate::RaftHost`]; [`HostConfig::new`] has the ones to use.
 #[derive(Clone, Debug)]
 pub struct HostConfig {
@@ -32,6 +42,8 @@ pub struct HostConfig {
     /// Free space below which new entries are refused; at most a 32nd of the disk. Less than what the store of
     /// extents keeps free, so that deletes still work when new objects are refused.
     pub reserve_bytes: u64,
+    /// What to do when the log could not be written.
+    pub on_failed_log: OnFailedLog,
 }
 
 impl HostConfig {
@@ -48,6 +60,7 @@ impl HostConfig {
             propose_timeout_ms: 10_000,
             catch_up_timeout_ms: 300_000,
             reserve_bytes: 64 << 20,
+            on_failed_log: OnFailedLog::Abort,
         }
     }
 

@@ -69,11 +69,12 @@ impl RaftHost {
         let db = blocking(move || LogDb::open(&dir)).await?;
         let space = Arc::new(Space::new(config.dir.clone(), config.reserve_bytes));
         space.look();
+        let on_failed_log = config.on_failed_log;
         let host = Arc::new(Self {
             config: Arc::new(config),
             raft_config,
             transport,
-            flusher: Flusher::start(db.clone())?,
+            flusher: Flusher::start(db.clone(), on_failed_log)?,
             db,
             groups: RwLock::default(),
             unknown: RwLock::default(),

@@ -34,7 +34,7 @@ mod testing;
 mod types;
 mod wire;
 
-pub use config::HostConfig;
+pub use config::{HostConfig, OnFailedLog};
 pub use error::{MachineError, NotLeader, ProposeError, RaftError};
 pub use group::{Applied, ENTRY_SIZE_BYTES_MAX, Group, GroupStatus};
 pub use host::{LogStats, RaftHost, UnknownGroup};

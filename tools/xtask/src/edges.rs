@@ -43,6 +43,21 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     ("tools/codegen", &[]),
     ("tools/xtask", &[]),
+    ("tests/disk", &["ring/types", "ring/disk"]),
+    (
+        "tests/crash",
+        &[
+            "ring/types",
+            "ring/disk",
+            "ring/placement",
+            "ring/rpc",
+            "ring/raft",
+            "ring/meta",
+            "ring/extent",
+            "ring/node",
+            "tests/disk",
+        ],
+    ),
     ("tests/cluster", &[]),
     ("tests/clients", &["tests/cluster"]),
     ("bench", &["tests/cluster"]),
@@ -52,7 +67,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
 const RESERVED: &[(&str, &[&str])] = &[
     ("openraft", &["ring/raft"]),
     // The disk owns the environment that stores are opened with; the others own the stores.
-    ("rocksdb", &["ring/disk", "ring/extent", "ring/raft", "ring/meta"]),
+    ("rocksdb", &["ring/disk", "ring/extent", "ring/raft", "ring/meta", "tests/disk"]),
+    ("librocksdb-sys", &["tests/disk"]),
     ("hyper", &["objstore/gateway", "ring/rpc", "tests/cluster", "bench"]),
     ("rcgen", &["ring/rpc"]),
 ];

@@ -13,6 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::db::{CF_LOG, CF_STATE, LogDb, TAG_PURGED, TAG_REMOVED, TAG_VOTE, cf, log_key, state_key};
 use super::store::GroupLog;
+use crate::OnFailedLog;
 use crate::codec::{self, LogIdRecord, VoteRecord};
 use crate::types::{Entry, LogId, TypeConfig, Vote, payload_bytes};
 
@@ -84,7 +85,7 @@ pub(crate) struct Flusher {
 }
 
 impl Flusher {
-    pub(crate) fn start(db: Arc<LogDb>) -> io::Result<Arc<Self>> {
+    pub(crate) fn start(db: Arc<LogDb>, on_failed: OnFailedLog) -> io::Result<Arc<Self>> {
         let flusher = Arc::new(Self {
             queue: Mutex::new(Queue::default()),
             wake: Condvar::new(),
@@ -95,7 +96,7 @@ impl Flusher {
         let run = flusher.clone();
         let work = move || {
             let _alive = AbortOnPanic;
-            run.run(&db);
+            run.run(&db, on_failed);
         };
         let thread = std::thread::Builder::new().name("raft-flusher".into()).spawn(work)?;
         *flusher.thread.lock() = Some(thread);
@@ -160,7 +161,7 @@ impl Flusher {
         Some(taken)
     }
 
-    fn run(&self, db: &LogDb) {
+    fn run(&self, db: &LogDb, on_failed: OnFailedLog) {
         let db = match db.get() {
             Ok(db) => db,
             Err(error) => {
@@ -172,8 +173,17 @@ impl Flusher {
         while let Some(writes) = self.next() {
             if let Err(error) = self.write(&db, &writes, &mut record) {
                 // After a failed sync nobody knows what is on disk; only a restart finds out.
-                tracing::error!(%error, "raft log could not be written; stopping the process");
-                std::process::abort();
+                if on_failed == OnFailedLog::Abort {
+                    tracing::error!(%error, "raft log could not be written; stopping the process");
+                    std::process::abort();
+                }
+                tracing::error!(%error, "raft log could not be written; no more is");
+                let mut queue = self.queue.lock();
+                queue.closed = true;
+                let waiting = std::mem::take(&mut queue.writes);
+                drop(queue);
+                writes.into_iter().chain(waiting).for_each(fail);
+                return;
             }
             writes.into_iter().for_each(complete);
         }
@@ -234,6 +244,14 @@ impl Drop for AbortOnPanic {
         if std::thread::panicking() {
             std::process::abort();
         }
+    }
+}
+
+/// Tells those who wait for a write that it is not known to be on the disk.
+fn fail(queued: Queued) {
+    // The senders of others are dropped, which their receivers notice.
+    if let Write::Append { callback, .. } = queued.write {
+        callback.io_completed(Err(io::Error::other("raft log could not be written")));
     }
 }
 

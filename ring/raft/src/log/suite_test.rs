@@ -44,7 +44,7 @@ impl StoreBuilder<TypeConfig, GroupStore, Adapter, Guard> for Builder {
     async fn build(&self) -> Result<(Guard, GroupStore, Adapter), StorageError<TypeConfig>> {
         let dir = tempfile::tempdir().unwrap();
         let db = LogDb::open(&DiskPath::host(dir.path())).unwrap();
-        let flusher = Flusher::start(db.clone()).unwrap();
+        let flusher = Flusher::start(db.clone(), crate::OnFailedLog::Abort).unwrap();
         for neighbour in [6, 8] {
             let log = GroupLog::open(neighbour, db.clone(), flusher.clone(), None).unwrap();
             append(&mut GroupStore(log), (0..30).map(|index| entry(9, index, b"neighbour")).collect()).await;
@@ -72,7 +72,7 @@ async fn log_and_vote_survive_a_reopening() {
     let vote = Vote { leader_id: LeaderId { term: 3, voted_for: 2 }, committed: true };
     for round in 0..3 {
         let db = LogDb::open(&DiskPath::host(dir.path())).unwrap();
-        let flusher = Flusher::start(db.clone()).unwrap();
+        let flusher = Flusher::start(db.clone(), crate::OnFailedLog::Abort).unwrap();
         let mut store = GroupStore(GroupLog::open(1, db.clone(), flusher.clone(), None).unwrap());
         assert_eq!(store.0.is_pristine(), round == 0);
         if round == 0 {
@@ -100,7 +100,7 @@ async fn reads_are_cut_by_bytes_and_streams_go_on() {
     for cache_bytes_max in [0, usize::MAX] {
         let dir = tempfile::tempdir().unwrap();
         let db = LogDb::open(&DiskPath::host(dir.path())).unwrap();
-        let flusher = Flusher::start(db.clone()).unwrap();
+        let flusher = Flusher::start(db.clone(), crate::OnFailedLog::Abort).unwrap();
         let log = GroupLog::open_with_cache(1, db, flusher.clone(), None, cache_bytes_max).unwrap();
         let mut store = GroupStore(log);
         let big = vec![1; 1 << 20];
@@ -117,7 +117,7 @@ async fn reads_are_cut_by_bytes_and_streams_go_on() {
 async fn a_removed_group_keeps_only_its_vote() {
     let dir = tempfile::tempdir().unwrap();
     let db = LogDb::open(&DiskPath::host(dir.path())).unwrap();
-    let flusher = Flusher::start(db.clone()).unwrap();
+    let flusher = Flusher::start(db.clone(), crate::OnFailedLog::Abort).unwrap();
     let vote = Vote { leader_id: LeaderId { term: 3, voted_for: 2 }, committed: false };
     let mut store = GroupStore(GroupLog::open(1, db.clone(), flusher.clone(), None).unwrap());
     store.save_vote(&vote).await.unwrap();
