@@ -57,7 +57,27 @@ impl Authorizer for AccountAuthorizer {
 }
 
 /// The IAM action that `operation` needs on the resource in its URL.
-pub(crate) fn action(operation: Operation) -> &'static str {
+pub(crate) fn action(operation: Operation, versioned: bool) -> &'static str {
+    match versioned.then(|| version_action(operation)).flatten() {
+        Some(action) => action,
+        None => plain_action(operation),
+    }
+}
+
+/// The actions on a version that is named.
+fn version_action(operation: Operation) -> Option<&'static str> {
+    Some(match operation {
+        Operation::GetObject | Operation::HeadObject => "s3:GetObjectVersion",
+        Operation::GetObjectAttributes => "s3:GetObjectVersionAttributes",
+        Operation::DeleteObject => "s3:DeleteObjectVersion",
+        Operation::GetObjectAcl => "s3:GetObjectVersionAcl",
+        Operation::PutObjectAcl => "s3:PutObjectVersionAcl",
+        Operation::GetObjectTagging => "s3:GetObjectVersionTagging",
+        _ => return None,
+    })
+}
+
+fn plain_action(operation: Operation) -> &'static str {
     match operation {
         Operation::ListBuckets => "s3:ListAllMyBuckets",
         Operation::CreateBucket => "s3:CreateBucket",
@@ -127,6 +147,11 @@ fn subresource_action(operation: Operation) -> &'static str {
         Operation::GetObjectTagging => "s3:GetObjectTagging",
         Operation::GetObjectRetention => "s3:GetObjectRetention",
         Operation::GetObjectLegalHold => "s3:GetObjectLegalHold",
+        Operation::PutBucketVersioning => "s3:PutBucketVersioning",
+        Operation::PutObjectLockConfiguration => "s3:PutBucketObjectLockConfiguration",
+        Operation::PutObjectRetention => "s3:PutObjectRetention",
+        Operation::PutObjectLegalHold => "s3:PutObjectLegalHold",
+        Operation::PutBucketLifecycleConfiguration | Operation::DeleteBucketLifecycle => "s3:PutLifecycleConfiguration",
         // An action that no policy grants: an operation without a line here is refused to all but the account's own.
         _ => "s3:Unknown",
     }

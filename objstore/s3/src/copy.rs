@@ -128,7 +128,8 @@ async fn admitted_source(s3: &S3, request: &ApiRequest) -> S3Result<(CopySource,
     let source = parse_copy_source(header)?;
     check_bucket_name(&source.bucket)?;
     check_key(&source.key)?;
-    s3.authorize(&request.caller, "s3:GetObject", Some(&source.bucket), Some(&source.key)).await?;
+    let action = if source.version.is_some() { "s3:GetObjectVersion" } else { "s3:GetObject" };
+    s3.authorize(&request.caller, action, Some(&source.bucket), Some(&source.key)).await?;
     s3.check_owner(request, "x-amz-source-expected-bucket-owner", &source.bucket).await?;
     headers::refuse_customer_key_on_read(&request.headers, CUSTOMER_KEY_PREFIX)?;
     let version = source.version.as_deref().map(parse_version).transpose()?;

@@ -16,8 +16,8 @@ use crate::error::{S3Result, access_denied, error, error_with, internal, invalid
 use crate::fault::{Subject, from_service, from_wire};
 use crate::headers::text;
 use crate::{
-    acl, attributes, bucket, config, copy, delete, get, list, list_versions, multipart, multipart_list, names, put,
-    subresource,
+    acl, attributes, bucket, config, copy, delete, get, list, list_versions, multipart, multipart_list, names, object_lock,
+    put, subresource, versioning,
 };
 
 /// Settings of the S3 front.
@@ -82,7 +82,9 @@ impl S3 {
         if let Some(key) = &request.key {
             names::check_key(key)?;
         }
-        self.authorize(&request.caller, action(operation), request.bucket.as_deref(), request.key.as_deref()).await?;
+        let versioned = request.key.is_some() && parameter(request, "versionId").is_some();
+        let action = action(operation, versioned);
+        self.authorize(&request.caller, action, request.bucket.as_deref(), request.key.as_deref()).await?;
         self.check_expected_owner(operation, request).await?;
         self.handle(operation, request).await
     }
@@ -151,6 +153,14 @@ impl S3 {
             Operation::HeadBucket => bucket::head_bucket(self, request).await,
             Operation::DeleteBucket => bucket::delete_bucket(self, request).await,
             Operation::GetBucketLocation => bucket::get_bucket_location(self, request).await,
+            Operation::GetBucketVersioning => versioning::get_bucket_versioning(self, request).await,
+            Operation::PutBucketVersioning => versioning::put_bucket_versioning(self, request).await,
+            Operation::GetObjectLockConfiguration => object_lock::get_configuration(self, request).await,
+            Operation::PutObjectLockConfiguration => object_lock::put_configuration(self, request).await,
+            Operation::GetObjectRetention => object_lock::get_retention(self, request).await,
+            Operation::PutObjectRetention => object_lock::put_retention(self, request).await,
+            Operation::GetObjectLegalHold => object_lock::get_legal_hold(self, request).await,
+            Operation::PutObjectLegalHold => object_lock::put_legal_hold(self, request).await,
             Operation::PutBucketAcl | Operation::PutObjectAcl => acl::put_acl(self, operation, request).await,
             other => match config::handle(self, other, request).await {
                 Some(answer) => answer,

@@ -39,11 +39,13 @@ mod lock;
 mod multipart;
 mod multipart_list;
 mod names;
+mod object_lock;
 mod put;
 mod range;
 mod response;
 mod subresource;
 mod version;
+mod versioning;
 
 pub use authorize::{Access, AccountAuthorizer, Authorizer, Decision};
 pub use dispatch::{S3, S3Config};

@@ -8,7 +8,7 @@ use karri_objstore_wire::Operation;
 
 use crate::S3;
 use crate::dispatch::bucket_of;
-use crate::error::{S3Result, error, error_with, invalid_request};
+use crate::error::{S3Result, error, error_with};
 use crate::fault::{Subject, from_service};
 use crate::response::{escape_xml, xml};
 use crate::version::{named_object, tell_version, with_version};
@@ -51,12 +51,8 @@ fn answer(operation: Operation, bucket: &str) -> Option<Answer> {
     }
     Some(match operation {
         Operation::GetBucketAcl | Operation::GetObjectAcl => Answer::Acl,
-        Operation::GetBucketVersioning => Answer::Document(document!("VersioningConfiguration")),
         // Written from the object's record.
         Operation::GetObjectTagging => Answer::Document(document!("Tagging", "<TagSet/>")),
-        Operation::GetObjectRetention | Operation::GetObjectLegalHold => {
-            Answer::Refused(invalid_request("Bucket is missing Object Lock Configuration"))
-        }
         _ => return None,
     })
 }
@@ -65,9 +61,6 @@ fn not_configured(operation: Operation) -> Option<(&'static str, &'static str)> 
     Some(match operation {
         Operation::GetBucketLifecycleConfiguration => {
             ("NoSuchLifecycleConfiguration", "The lifecycle configuration does not exist")
-        }
-        Operation::GetObjectLockConfiguration => {
-            ("ObjectLockConfigurationNotFoundError", "Object Lock configuration does not exist for this bucket")
         }
         Operation::GetBucketReplication => {
             ("ReplicationConfigurationNotFoundError", "The replication configuration was not found")
