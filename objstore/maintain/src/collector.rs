@@ -14,7 +14,7 @@ use karri_ring_types::{Clock, RangeId, Rng};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use crate::Counters;
+use crate::{Counters, LifecycleConfig};
 
 /// How eagerly garbage is collected.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub struct MaintainConfig {
     pub in_flight_max: usize,
     /// Rounds between two looks at what is condemned already, and at guard rows.
     pub rounds_between_sweeps: u64,
+    /// Lifecycle rules.
+    pub lifecycle: LifecycleConfig,
 }
 
 impl Default for MaintainConfig {
@@ -39,6 +41,7 @@ impl Default for MaintainConfig {
             rows_per_round_max: 4096,
             in_flight_max: 16,
             rounds_between_sweeps: 15,
+            lifecycle: LifecycleConfig::default(),
         }
     }
 }
@@ -71,12 +74,12 @@ struct Cursors {
 
 /// The background work of one node.
 pub struct Maintenance {
-    meta: Arc<MetaNode>,
-    service: Arc<ObjectService>,
-    clock: Arc<dyn Clock>,
+    pub(crate) meta: Arc<MetaNode>,
+    pub(crate) service: Arc<ObjectService>,
+    pub(crate) clock: Arc<dyn Clock>,
     rng: Arc<dyn Rng>,
-    config: MaintainConfig,
-    counters: Arc<Counters>,
+    pub(crate) config: MaintainConfig,
+    pub(crate) counters: Arc<Counters>,
     cursors: Mutex<HashMap<RangeId, Cursors>>,
 }
 

@@ -9,6 +9,7 @@ pub struct Counters {
     extents_deleted: AtomicU64,
     postponed: AtomicU64,
     rows_expired: AtomicU64,
+    lifecycle: AtomicU64,
 }
 
 impl Counters {
@@ -22,8 +23,12 @@ impl Counters {
         self.rows_expired.fetch_add(rows, Ordering::Relaxed);
     }
 
+    pub(crate) fn lifecycle(&self, actions: u64) {
+        self.lifecycle.fetch_add(actions, Ordering::Relaxed);
+    }
+
     /// Each counter: its name for metrics, what it counts, its value.
-    pub fn each(&self) -> [(&'static str, &'static str, u64); 4] {
+    pub fn each(&self) -> [(&'static str, &'static str, u64); 5] {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         [
             ("gc_collected", "Pieces of garbage that were dealt with", read(&self.collected)),
@@ -34,6 +39,7 @@ impl Counters {
                 read(&self.postponed),
             ),
             ("gc_rows_expired", "Guard rows removed", read(&self.rows_expired)),
+            ("lifecycle_actions", "Versions and uploads that lifecycle rules ended or moved", read(&self.lifecycle)),
         ]
     }
 }

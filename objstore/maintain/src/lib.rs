@@ -1,5 +1,5 @@
 //! Background work on objects. On every node it goes through the ranges that the node leads and collects what was
-//! deleted or replaced there; and it answers the storage node's question whether an extent is an orphan.
+//! deleted or replaced there, carries out the lifecycle rules of buckets; and it answers the storage node's question whether an extent is an orphan.
 //!
 //! ```ignore
 //! let maintenance = Maintenance::new(meta, service.clone(), clock, rng, MaintainConfig::default());
@@ -13,8 +13,10 @@
 
 mod collector;
 mod counters;
+mod lifecycle;
 mod orphans;
 
 pub use collector::{MaintainConfig, Maintenance, Round};
 pub use counters::Counters;
+pub use lifecycle::LifecycleConfig;
 pub use orphans::OrphanVerdicts;

@@ -21,7 +21,7 @@ use crate::names::{check_bucket_name, check_key};
 use crate::put::{content_headers, part_address};
 use crate::range::parse_copy_range;
 use crate::response::{quoted, wire};
-use crate::version::parse_version;
+use crate::version::{new_version, parse_version};
 
 const SOURCE: &str = "x-amz-copy-source";
 const RANGE: &str = "x-amz-copy-source-range";
@@ -79,7 +79,7 @@ pub(crate) async fn copy_object(s3: &S3, request: &ApiRequest) -> S3Result<ApiRe
     Ok(wire(write_copy_object(&types::CopyObjectOutput {
         copy_object_result: Some(result),
         copy_source_version_id: outcome.source_version.map(|version| version.to_string()),
-        version_id: object.version.map(|version| version.to_string()),
+        version_id: new_version(object.version).map(|version| version.to_string()),
         ..Default::default()
     })))
 }

@@ -16,7 +16,7 @@ use crate::error::{S3Result, access_denied, error, error_with, internal, invalid
 use crate::fault::{Subject, from_service, from_wire};
 use crate::headers::text;
 use crate::{
-    acl, attributes, bucket, config, copy, delete, get, list, list_versions, multipart, multipart_list, names, object_lock,
+    acl, attributes, bucket, config, copy, delete, get, lifecycle, list, list_versions, multipart, multipart_list, names, object_lock,
     put, subresource, versioning,
 };
 
@@ -155,6 +155,9 @@ impl S3 {
             Operation::GetBucketLocation => bucket::get_bucket_location(self, request).await,
             Operation::GetBucketVersioning => versioning::get_bucket_versioning(self, request).await,
             Operation::PutBucketVersioning => versioning::put_bucket_versioning(self, request).await,
+            Operation::GetBucketLifecycleConfiguration => lifecycle::get(self, request).await,
+            Operation::PutBucketLifecycleConfiguration => lifecycle::put(self, request).await,
+            Operation::DeleteBucketLifecycle => lifecycle::delete(self, request).await,
             Operation::GetObjectLockConfiguration => object_lock::get_configuration(self, request).await,
             Operation::PutObjectLockConfiguration => object_lock::put_configuration(self, request).await,
             Operation::GetObjectRetention => object_lock::get_retention(self, request).await,

@@ -19,11 +19,12 @@ use crate::encoding::http_date;
 use crate::error::{S3Result, error_with, invalid_argument, invalid_request};
 use crate::fault::{Subject, from_service};
 use crate::headers::{USER_METADATA_PREFIX, refuse_customer_key_on_read, text};
+use crate::lifecycle::{Ending, tell_expiration};
 use crate::lock::describe_lock;
 use crate::put::{CHECKSUM_TYPE, set_checksum};
 use crate::range::{ByteRange, parse_range};
 use crate::response::{empty, quoted, set, set_some};
-use crate::version::{named_version, tell_version, with_version};
+use crate::version::{DELETE_MARKER, named_version, tell_version, with_version};
 
 const PARTS_COUNT: HeaderName = HeaderName::from_static("x-amz-mp-parts-count");
 const STORAGE_CLASS: HeaderName = HeaderName::from_static("x-amz-storage-class");
@@ -53,6 +54,7 @@ pub(crate) async fn get_object(s3: &S3, request: &mut ApiRequest) -> S3Result<Ap
     };
     let mut response = empty(StatusCode::OK);
     *response.status_mut() = describe(response.headers_mut(), request, &outcome.info, &outcome.served)?;
+    tell_end(s3, request, response.headers_mut(), &outcome.info).await;
     let length = outcome.served.length();
     let content = outcome.content.map(|piece| piece.map_err(std::io::Error::other));
     *response.body_mut() = ResponseBody::stream(content.boxed(), Some(length));
@@ -69,7 +71,16 @@ pub(crate) async fn head_object(s3: &S3, request: &mut ApiRequest) -> S3Result<A
     };
     let mut response = empty(StatusCode::OK);
     *response.status_mut() = describe(response.headers_mut(), request, &outcome.info, &outcome.served)?;
+    tell_end(s3, request, response.headers_mut(), &outcome.info).await;
     Ok(response)
+}
+
+/// Tells when a rule will end the object, unless a version was named.
+async fn tell_end(s3: &S3, request: &ApiRequest, headers: &mut HeaderMap, info: &ObjectInfo) {
+    if let (Ok((bucket, key)), None) = (object_of(request), parameter(request, "versionId")) {
+        let ending = Ending { bucket, key, size: info.size, tags: &info.tags, modified: info.last_modified };
+        tell_expiration(s3, headers, ending).await;
+    }
 }
 
 fn get_request(request: &ApiRequest, bucket: &str, key: &str) -> S3Result<GetRequest> {
@@ -127,7 +138,14 @@ fn refused(failure: ServiceError, request: &ApiRequest, bucket: &str, key: &str)
             let asked = request.headers.get(RANGE).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
             Err(range_not_satisfiable(asked.unwrap_or_default(), size))
         }
-        failure => Err(with_version(from_service(failure, Subject::object(bucket, key)), request)),
+        failure => {
+            let nothing = matches!(failure, ServiceError::NoSuchKey);
+            let mut told = with_version(from_service(failure, Subject::object(bucket, key)), request);
+            if nothing {
+                set(&mut told.headers, DELETE_MARKER, "false");
+            }
+            Err(told)
+        }
     }
 }
 

@@ -33,6 +33,8 @@ mod error;
 mod fault;
 mod get;
 mod headers;
+mod lifecycle;
+mod lifecycle_rules;
 mod list;
 mod list_versions;
 mod lock;

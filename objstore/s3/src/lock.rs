@@ -48,7 +48,12 @@ fn parse_until(text: &str) -> S3Result<Timestamp> {
     let parsed = karri_objstore_wire::Timestamp::parse_iso8601(text);
     let millis = parsed.and_then(|time| u64::try_from(time.millis()).ok());
     let message = "The retain until date must be provided in ISO 8601 format";
-    millis.map(Timestamp).ok_or_else(|| invalid_argument(UNTIL, text, message))
+    millis.map(Timestamp).map(whole_second).ok_or_else(|| invalid_argument(UNTIL, text, message))
+}
+
+/// Times are told in whole seconds, so a version is kept until a whole one: who waits for that time has waited enough.
+pub(crate) fn whole_second(until: Timestamp) -> Timestamp {
+    Timestamp(until.as_millis().div_ceil(1000).saturating_mul(1000))
 }
 
 /// Mode as headers and documents have it.

@@ -22,6 +22,7 @@ use crate::headers::{self, text};
 use crate::lock::asked_lock;
 use crate::put::content_headers;
 use crate::response::{empty, quoted, unquoted, wire};
+use crate::version::new_version;
 
 /// What a URL's path keeps.
 const PATH_KEPT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');
@@ -123,7 +124,7 @@ pub(crate) async fn complete_multipart_upload(s3: &S3, request: &mut ApiRequest)
         bucket: Some(bucket.to_owned()),
         key: Some(key.to_owned()),
         etag: Some(quoted(&outcome.etag)),
-        version_id: outcome.version.map(|version| version.to_string()),
+        version_id: new_version(outcome.version).map(|version| version.to_string()),
         checksum_type: outcome.checksum_type.map(wire_type),
         ..Default::default()
     };

@@ -17,7 +17,7 @@ use crate::convert::{integer, timestamp};
 use crate::dispatch::{bucket_of, object_of, wire_request};
 use crate::error::{S3Result, error, error_with, invalid_argument, malformed_xml};
 use crate::fault::{Subject, from_service, from_wire};
-use crate::lock::asked_bypass;
+use crate::lock::{asked_bypass, whole_second};
 use crate::response::{empty, wire};
 use crate::version::{named_object, with_version};
 
@@ -155,7 +155,7 @@ pub(crate) async fn put_retention(s3: &S3, request: &mut ApiRequest) -> S3Result
         (Some(wire), Some(until)) => {
             let until = u64::try_from(until.millis()).map(Timestamp);
             let past = |_| invalid_argument("RetainUntilDate", "", "The retain until date must be in the future!");
-            Some(Retention { mode: mode(wire), until: until.map_err(past)? })
+            Some(Retention { mode: mode(wire), until: whole_second(until.map_err(past)?) })
         }
         _ => return Err(malformed_xml()),
     };

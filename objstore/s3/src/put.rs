@@ -17,9 +17,10 @@ use crate::dispatch::{object_of, parameter};
 use crate::error::{S3Result, error_with, invalid_argument};
 use crate::fault::{Subject, from_service};
 use crate::headers::{self, owned};
+use crate::lifecycle::{Ending, tell_expiration};
 use crate::lock::asked_lock;
 use crate::response::{empty, quoted, set};
-use crate::version::tell_version;
+use crate::version::tell_new_version;
 
 /// PutObject.
 pub(crate) async fn put_object(s3: &S3, request: &mut ApiRequest) -> S3Result<ApiResponse> {
@@ -29,11 +30,12 @@ pub(crate) async fn put_object(s3: &S3, request: &mut ApiRequest) -> S3Result<Ap
     let length = declared_length(request)?;
     let Claims { md5, algorithm, value } = claims(&request.headers)?;
     let trailing = if value.is_none() { algorithm } else { None };
+    let tags = headers::tags(&request.headers)?;
     let put = PutRequest {
         content: content_headers(&request.headers)?,
         user_metadata: headers::user_metadata(&request.headers)?,
         storage_class: headers::storage_class(&request.headers)?.map(str::to_owned),
-        tags: headers::tags(&request.headers)?,
+        tags: tags.clone(),
         conditions: write_conditions(&request.headers)?,
         length,
         md5,
@@ -57,7 +59,9 @@ pub(crate) async fn put_object(s3: &S3, request: &mut ApiRequest) -> S3Result<Ap
     if let Some(kind) = outcome.checksum_type {
         set(headers, CHECKSUM_TYPE, type_name(kind));
     }
-    tell_version(headers, outcome.version);
+    tell_new_version(headers, outcome.version);
+    let (size, modified) = (outcome.size, outcome.last_modified);
+    tell_expiration(s3, headers, Ending { bucket: &bucket, key: &key, size, tags: &tags, modified }).await;
     Ok(response)
 }
 

@@ -59,9 +59,6 @@ fn answer(operation: Operation, bucket: &str) -> Option<Answer> {
 
 fn not_configured(operation: Operation) -> Option<(&'static str, &'static str)> {
     Some(match operation {
-        Operation::GetBucketLifecycleConfiguration => {
-            ("NoSuchLifecycleConfiguration", "The lifecycle configuration does not exist")
-        }
         Operation::GetBucketReplication => {
             ("ReplicationConfigurationNotFoundError", "The replication configuration was not found")
         }

@@ -46,6 +46,16 @@ pub(crate) fn tell_version(headers: &mut HeaderMap, version: Option<VersionRef>)
     }
 }
 
+/// The version of a write, as its answer tells it: a null version is not told.
+pub(crate) fn new_version(version: Option<VersionRef>) -> Option<VersionRef> {
+    version.filter(|version| *version != VersionRef::Null)
+}
+
+/// Tells which version was written.
+pub(crate) fn tell_new_version(headers: &mut HeaderMap, version: Option<VersionRef>) {
+    tell_version(headers, new_version(version));
+}
+
 /// Adds the version id that was asked for to the error of a version that is not there.
 pub(crate) fn with_version(mut failure: ApiError, request: &ApiRequest) -> ApiError {
     if failure.code == "NoSuchVersion"

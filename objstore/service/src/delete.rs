@@ -6,7 +6,8 @@ use crate::buckets::in_bucket;
 use crate::conditions::WriteRefusal;
 use crate::keys::BucketId;
 use crate::messages::{
-    Answer, Command, DeleteCommand, Exclusive, MarkCommand, ObjectState, Query, Refusal, VersionLine, Written,
+    Answer, Command, DeleteCommand, DeleteOnly, Exclusive, MarkCommand, ObjectState, Query, Refusal, VersionLine,
+    Written,
 };
 use crate::records::CurrentRecord;
 use crate::service::check_key;
@@ -78,13 +79,11 @@ impl ObjectService {
     ) -> Result<Answer<DeleteOutcome>, ServiceError> {
         let told = (state.bucket.versioning != Versioning::Unversioned).then_some(version);
         let Some(VersionLine { record, delete_marker, .. }) = state.named else {
-            return match item.must_exist() {
-                true => Err(ServiceError::NoSuchKey),
-                false => Ok(Ok(DeleteOutcome { version: told, delete_marker: false })),
-            };
+            // A version that is named and not there is deleted already, whatever it was.
+            return Ok(Ok(DeleteOutcome { version: told, delete_marker: false }));
         };
         check(item, &record)?;
-        let delete = self.delete_command(route, item, &record, false);
+        let delete = self.delete_command(route, item, &record, DeleteOnly::Any);
         let answer = self.command::<()>(route, &delete).await?;
         Ok(answer.map(|()| DeleteOutcome { version: told, delete_marker }))
     }
@@ -104,17 +103,17 @@ impl ObjectService {
         };
         check(item, &current)?;
         // Unconditional: what replaces this version in between is later than the deletion.
-        let delete = self.delete_command(route, item, &current, true);
+        let delete = self.delete_command(route, item, &current, DeleteOnly::Current);
         let answer = self.command::<()>(route, &delete).await?;
         Ok(answer.map(|()| DeleteOutcome::default()))
     }
 
-    fn delete_command(&self, route: &[u8], item: &DeleteItem, record: &CurrentRecord, current_only: bool) -> Command {
+    fn delete_command(&self, route: &[u8], item: &DeleteItem, record: &CurrentRecord, only: DeleteOnly) -> Command {
         let exclusive = || Exclusive { operation: self.new_version(), issued: self.clock.now() };
         Command::Delete(Box::new(DeleteCommand {
             route: route.to_vec(),
             version: record.version,
-            current_only,
+            only,
             exclusive: item.is_conditional().then(exclusive),
             bypass: item.bypass_governance,
         }))

@@ -31,6 +31,8 @@ pub(crate) const OPERATIONS: Table = Table(26);
 pub(crate) const BUCKET_CONFIGS: Table = Table(27);
 /// The null version of an object, where that is not the current one. `route`.
 pub(crate) const NULL_VERSIONS: Table = Table(28);
+/// How far the lifecycle of a bucket has come. `bucket id`.
+pub(crate) const LIFECYCLE: Table = Table(29);
 /// Directory of buckets, in the system range. `name`.
 pub(crate) const BUCKET_NAMES: Table = Table(30);
 /// Buckets by owner, in the system range. `account id | 0 | name`.

@@ -26,6 +26,7 @@ mod delete;
 mod error;
 mod evaluator;
 mod keys;
+mod lifecycle;
 mod list;
 mod maintenance;
 mod messages;
@@ -53,6 +54,11 @@ pub use api::{
 pub use checksum::{Checksum, ChecksumAlgorithm, ChecksumType};
 pub use conditions::{Conditions, EtagCondition};
 pub use error::{ServiceError, SourceError};
+pub use lifecycle::{
+    Cursor, Lifecycle, LifecycleAction, LifecycleBucket, LifecycleDay, LifecycleFilter, LifecyclePage,
+    LifecycleProgress, LifecycleRule, LifecycleTime, NoncurrentTime, TransitionMinimum, lifecycle_buckets,
+    lifecycle_page,
+};
 pub use maintenance::{CollectOutcome, Expired, WorkItem, WorkList, WorkPage, expired, work};
 pub use operations::{
     CompleteRequest, CompletedPart, CopyOutcome, CopyRequest, CreateUploadOutcome, CreateUploadRequest, DeleteItem,

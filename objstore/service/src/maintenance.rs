@@ -178,7 +178,7 @@ fn first_after(after: Bound<&[u8]>) -> Vec<u8> {
     }
 }
 
-fn evaluate_error(error: EvaluateError) -> ServiceError {
+pub(crate) fn evaluate_error(error: EvaluateError) -> ServiceError {
     match error {
         EvaluateError::Meta(MetaError::Unavailable) => ServiceError::Unavailable,
         other => ServiceError::Internal(other.to_string()),

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::conditions::WriteRefusal;
 use crate::keys::BucketId;
+use crate::lifecycle::LifecycleProgress;
 use crate::records::{
     Access, BucketRecord, CurrentRecord, Description, DirectoryEntry, Loan, PartRecord, UploadRecord, VersionRecord,
 };
@@ -101,6 +102,11 @@ pub(crate) enum Command {
         condemned: Vec<Vec<u8>>,
         operations: Vec<Vec<u8>>,
     },
+    /// How far the lifecycle of a bucket has come.
+    LifecycleProgress {
+        id: BucketId,
+        progress: Box<LifecycleProgress>,
+    },
 }
 
 /// Writes a version. The body of inline data follows the command.
@@ -131,13 +137,24 @@ pub(crate) struct CopyWithinCommand {
 pub(crate) struct DeleteCommand {
     pub(crate) route: Vec<u8>,
     pub(crate) version: VersionId,
-    /// The client named no version: only where versions are not kept, and only if this is still the current one. If
-    /// it is not, another write was later.
-    pub(crate) current_only: bool,
+    pub(crate) only: DeleteOnly,
     /// Of two such commands one succeeds.
     pub(crate) exclusive: Option<Exclusive>,
     /// Whether the caller may bypass a governance lock, and wants to.
     pub(crate) bypass: bool,
+}
+
+/// What a version has to be still, to be deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum DeleteOnly {
+    /// It was named.
+    Any,
+    /// The current one, where versions are not kept: if it is not, another write was later.
+    Current,
+    /// Not the newest.
+    Noncurrent,
+    /// A delete marker behind which there is nothing.
+    LoneMarker,
 }
 
 /// What an exclusive command is known by should it arrive again.

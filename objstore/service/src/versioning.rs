@@ -97,7 +97,8 @@ impl DefaultRetention {
             RetentionPeriod::Days(days) => u64::from(days),
             RetentionPeriod::Years(years) => u64::from(years) * YEAR_DAYS,
         };
-        Retention { mode: self.mode, until: Timestamp(now.as_millis() + days * DAY_MS) }
+        // Told in whole seconds, so kept until a whole one.
+        Retention { mode: self.mode, until: Timestamp((now.as_secs() + 1) * 1000 + days * DAY_MS) }
     }
 }
 

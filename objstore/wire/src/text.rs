@@ -37,9 +37,10 @@ impl FromText for bool {
     }
 }
 
-/// Every number of a request is a count, a size or an age: none is negative, and a sign is no digit.
-fn is_count(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+/// Digits. Numbers below zero are read, for some have errors of their own there; a plus is no digit.
+fn is_number(text: &str) -> bool {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn not_a_count(name: &str, value: &str) -> WireError {
@@ -49,7 +50,7 @@ fn not_a_count(name: &str, value: &str) -> WireError {
 impl FromText for i32 {
     fn from_text(text: &str) -> Option<Self> {
         let text = text.trim_ascii();
-        is_count(text).then(|| text.parse().ok()).flatten()
+        is_number(text).then(|| text.parse().ok()).flatten()
     }
 
     fn invalid(name: &str, value: &str) -> WireError {
@@ -60,7 +61,7 @@ impl FromText for i32 {
 impl FromText for i64 {
     fn from_text(text: &str) -> Option<Self> {
         let text = text.trim_ascii();
-        is_count(text).then(|| text.parse().ok()).flatten()
+        is_number(text).then(|| text.parse().ok()).flatten()
     }
 
     fn invalid(name: &str, value: &str) -> WireError {

@@ -79,11 +79,12 @@ impl Default for ClusterConfig {
 pub(crate) struct StorageConfig {
     pub(crate) reserve_bytes: u64,
     pub(crate) garbage_age_seconds: u64,
+    pub(crate) lifecycle_day_seconds: Option<u64>,
 }
 
 impl Default for StorageConfig {
     fn default() -> Self {
-        Self { reserve_bytes: 1 << 30, garbage_age_seconds: 60 }
+        Self { reserve_bytes: 1 << 30, garbage_age_seconds: 60, lifecycle_day_seconds: None }
     }
 }
 
@@ -157,6 +158,12 @@ const SETTINGS: &[(&str, &str, &str, &str)] = &[
         "Free space at which the node refuses writes and keeps serving reads.",
     ),
     ("storage.garbage_age_seconds", "integer", "60", "How long deleted data is left to readers that have begun."),
+    (
+        "storage.lifecycle_day_seconds",
+        "integer",
+        "a day that ends at midnight",
+        "How long a day of lifecycle rules is. For tests of rules only.",
+    ),
     ("log.filter", "text", "\"info,openraft=warn\"", "Levels by target, as in `info,access=warn`."),
     ("log.json", "boolean", "false", "One JSON object a line."),
 ];

@@ -40,6 +40,9 @@ enum Command {
         /// Nodes, each a process of its own when there are several
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=16))]
         nodes: u16,
+        /// How long a day of lifecycle rules is, for tests of rules
+        #[arg(long, hide = true)]
+        lifecycle_day_seconds: Option<u64>,
     },
     /// Run one node of a deployment
     Server {
@@ -132,7 +135,9 @@ fn run(command: Command) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(async {
         match command {
-            Command::Dev { data, listen, nodes } => dev::run(&data, listen, nodes).await,
+            Command::Dev { data, listen, nodes, lifecycle_day_seconds } => {
+                dev::run(&data, listen, nodes, lifecycle_day_seconds).await
+            }
             Command::Server { config } => {
                 let config = Config::load(&config)?;
                 logging::start(&config.log);

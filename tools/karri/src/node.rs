@@ -11,7 +11,7 @@ use karri_iam_service::{
     StoreParts as IdentityParts, View,
 };
 use karri_objstore_gateway::{Gateway, GatewayConfig, TlsFiles};
-use karri_objstore_maintain::{MaintainConfig, Maintenance, OrphanVerdicts};
+use karri_objstore_maintain::{LifecycleConfig, MaintainConfig, Maintenance, OrphanVerdicts};
 use karri_objstore_s3::{AccountAuthorizer, S3, S3Config};
 use karri_objstore_service::{ObjectService, ServiceConfig};
 use karri_ring_disk::{DiskPath, HostDisk};
@@ -151,7 +151,9 @@ pub(crate) async fn run(
     let service =
         ObjectService::new(meta.client(), storage.client(), clock.clone(), rng.clone(), ServiceConfig::default());
     let garbage_age = Duration::from_secs(config.storage.garbage_age_seconds);
-    let maintain_config = MaintainConfig { garbage_age, ..MaintainConfig::default() };
+    let day = config.storage.lifecycle_day_seconds;
+    let lifecycle = day.map_or_else(LifecycleConfig::default, LifecycleConfig::with_day_of_seconds);
+    let maintain_config = MaintainConfig { garbage_age, lifecycle, ..MaintainConfig::default() };
     let maintenance = Maintenance::new(meta.clone(), service.clone(), clock.clone(), rng.clone(), maintain_config);
     let sources = Arc::new(StatusSources {
         membership: membership.clone(),
@@ -176,6 +178,7 @@ pub(crate) async fn run(
     tasks.spawn(membership.clone().run(background.clone()));
     let verdicts = Arc::new(OrphanVerdicts::new(service.clone()));
     tasks.spawn(storage.clone().run(Some(verdicts), background.clone()));
+    tasks.spawn(maintenance.clone().run_lifecycle(background.clone()));
     tasks.spawn(maintenance.run(background.clone()));
     tasks.spawn(identities.clone().run(background.clone()));
 

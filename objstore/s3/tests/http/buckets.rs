@@ -75,7 +75,7 @@ async fn sub_resources_that_nobody_configured() {
     s3.put("/one?acl", &[], &acl.body).await.expect(200);
     s3.put("/one?acl", &[("x-amz-acl", "public-read")], b"").await.expect_error(400, "AccessControlListNotSupported");
     s3.send("DELETE", "/one?notification", &[], b"").await.expect_error(501, "NotImplemented");
-    s3.put("/one?versioning", &[], b"<x/>").await.expect_error(501, "NotImplemented");
+    s3.put("/one?versioning", &[], b"<x/>").await.expect_error(400, "MalformedXML");
     s3.send("HEAD", "/one", &[], b"").await.expect(200);
 }
 

@@ -7,3 +7,4 @@ mod configs;
 mod multipart;
 mod node;
 mod objects;
+mod versions;

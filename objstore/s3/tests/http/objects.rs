@@ -128,7 +128,8 @@ async fn what_karri_cannot_do_is_refused_and_leaves_nothing() {
         ("x-amz-server-side-encryption-customer-algorithm", "AES256", 501, "NotImplemented"),
         ("x-amz-acl", "public-read", 400, "AccessControlListNotSupported"),
         ("x-amz-storage-class", "BEST", 400, "InvalidStorageClass"),
-        ("x-amz-object-lock-mode", "GOVERNANCE", 400, "InvalidRequest"),
+        ("x-amz-object-lock-legal-hold", "ON", 400, "InvalidRequest"),
+        ("x-amz-object-lock-mode", "GOVERNANCE", 400, "InvalidArgument"),
         ("x-amz-meta-long", &long, 400, "MetadataTooLarge"),
         ("x-amz-expected-bucket-owner", "111111111111", 403, "AccessDenied"),
         ("x-amz-website-redirect-location", "here", 400, "InvalidRedirectLocation"),
@@ -182,7 +183,7 @@ async fn copies() {
     assert_eq!(s3.get("/files/copy").await.expect(200).body, body, "a copy outlives its source");
 }
 
-fn delete_headers(body: &str) -> String {
+pub(crate) fn delete_headers(body: &str) -> String {
     use base64::Engine;
     use md5::Digest;
     base64::engine::general_purpose::STANDARD.encode(md5::Md5::digest(body.as_bytes()))

@@ -22,7 +22,8 @@ pub(crate) use directory::DirectoryEvaluator;
 pub(crate) use directory::{answer as answer_directory, evaluate as evaluate_directory};
 pub(crate) use listing::first_row;
 
-use crate::keys::{self, BUCKETS, BucketId, GARBAGE, PARTS, UPLOADS, VERSIONS};
+use crate::keys::{self, BUCKETS, BucketId, GARBAGE, LIFECYCLE, PARTS, UPLOADS, VERSIONS};
+use crate::lifecycle;
 use crate::messages::{Answer, Command, Query, Refusal};
 use crate::records::{BucketRecord, decode, decode_with_tail, encode};
 use crate::rows::{Rows, load, store};
@@ -98,6 +99,7 @@ pub(crate) fn evaluate(rows: &mut dyn Rows, command: &[u8], now: Timestamp) -> R
             rows.delete(GARBAGE, keys::with_id(&route, data.0));
             reply(&())
         }
+        Command::LifecycleProgress { id, progress } => reply(&lifecycle::progress_rows(rows, id, &progress)?),
         Command::ExtentsDeleted { route, data } => reply(&collect::extents_deleted(rows, &route, data)?),
         Command::Expire { condemned, operations } => reply(&collect::expire(rows, condemned, operations, now)?),
     }
@@ -153,6 +155,7 @@ fn latches(command: &Command) -> Latches {
         | Command::LoanReleased { route, data: id }
         | Command::ExtentsDeleted { route, data: id } => (vec![], vec![data(route, id.0)]),
         Command::Condemn { row, data: id, .. } => (vec![], vec![data(sharing::route_of(row), id.0)]),
+        Command::LifecycleProgress { id, .. } => (vec![latch(BUCKETS, &id.0)], vec![latch(LIFECYCLE, &id.0)]),
         Command::Expire { .. } => (vec![], vec![]),
     };
     Latches { shared, exclusive }
@@ -194,6 +197,7 @@ fn delete_bucket(rows: &mut dyn Rows, id: BucketId) -> Result<Answer<()>, Evalua
     if !uploads.is_empty() {
         return Ok(Err(Refusal::HasUploads(uploads)));
     }
+    lifecycle::drop_progress(rows, id)?;
     rows.delete(BUCKETS, id.0.to_vec());
     configs::delete_all(rows, id)?;
     Ok(Ok(()))

@@ -7,7 +7,9 @@ use super::is_stale;
 use super::versions::{self, bucket_state, current, done_before, drop_row, install};
 use crate::Versioning;
 use crate::keys::{self, CONDEMNED, CURRENT, GARBAGE, OPERATIONS, VERSIONS};
-use crate::messages::{Answer, CopyWithinCommand, DeleteCommand, Exclusive, MarkCommand, PutCommand, Refusal, Written};
+use crate::messages::{
+    Answer, CopyWithinCommand, DeleteCommand, DeleteOnly, Exclusive, MarkCommand, PutCommand, Refusal, Written,
+};
 use crate::records::{
     CurrentRecord, Data, GarbageRecord, GarbageWork, OperationRecord, VersionRecord, encode_with_tail,
 };
@@ -97,7 +99,7 @@ pub(super) fn copy_within(
 }
 
 pub(super) fn delete(rows: &mut dyn Rows, command: DeleteCommand, now: Timestamp) -> Result<Answer<()>, EvaluateError> {
-    let DeleteCommand { route, version, current_only, exclusive, bypass } = command;
+    let DeleteCommand { route, version, only, exclusive, bypass } = command;
     if let Some(Exclusive { operation, issued }) = exclusive {
         if rows.get(OPERATIONS, &keys::with_id(&route, operation.0))?.is_some() {
             return Ok(Ok(()));
@@ -107,13 +109,16 @@ pub(super) fn delete(rows: &mut dyn Rows, command: DeleteCommand, now: Timestamp
         }
     }
     let Some(bucket) = bucket_state(rows, &route)? else { return Ok(Err(Refusal::NoSuchBucket)) };
-    if current_only && bucket.versioning != Versioning::Unversioned {
+    if only == DeleteOnly::Current && bucket.versioning != Versioning::Unversioned {
         return Ok(Err(Refusal::SourceChanged));
     }
     let Some((record, _)) = versions::version(rows, &route, version)? else {
         // Gone already. Whoever wanted to be the one who deletes it was too late.
         return Ok(exclusive.map_or(Ok(()), |_| Err(Refusal::SourceChanged)));
     };
+    if !is_still(rows, &route, &record, only)? {
+        return Ok(Err(Refusal::SourceChanged));
+    }
     if record.lock.holds(now, bypass) {
         return Ok(Err(Refusal::Locked));
     }
@@ -123,6 +128,23 @@ pub(super) fn delete(rows: &mut dyn Rows, command: DeleteCommand, now: Timestamp
     }
     versions::remove(rows, &route, &bucket, record, now)?;
     Ok(Ok(()))
+}
+
+/// Whether a version is still what it was found to be.
+fn is_still(
+    rows: &mut dyn Rows,
+    route: &[u8],
+    record: &VersionRecord,
+    only: DeleteOnly,
+) -> Result<bool, EvaluateError> {
+    if matches!(only, DeleteOnly::Any | DeleteOnly::Current) {
+        return Ok(true);
+    }
+    let other = versions::newest(rows, route, Some(record.version))?;
+    Ok(match only {
+        DeleteOnly::LoneMarker => record.delete_marker && other.is_none(),
+        _ => other.is_some_and(|(other, _)| other.version > record.version),
+    })
 }
 
 pub(super) fn mark(
