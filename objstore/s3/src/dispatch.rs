@@ -16,8 +16,8 @@ use crate::error::{S3Result, access_denied, error, error_with, internal, invalid
 use crate::fault::{Subject, from_service, from_wire};
 use crate::headers::text;
 use crate::{
-    acl, attributes, bucket, config, copy, delete, get, lifecycle, list, list_versions, multipart, multipart_list, names, object_lock,
-    put, subresource, versioning,
+    acl, attributes, bucket, config, copy, delete, get, lifecycle, list, list_versions, multipart, multipart_list,
+    names, object_lock, put, subresource, versioning,
 };
 
 /// Settings of the S3 front.

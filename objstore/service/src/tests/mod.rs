@@ -7,3 +7,4 @@ mod objects;
 mod settings;
 mod support;
 mod uploads;
+mod versions;
