@@ -16,12 +16,15 @@
 //! It knows nothing of what is stored. RocksDB's `Env` is in the trait, because a RocksDB must be on the same disk as
 //! the files beside it; opening one is left to the crates that own the stores.
 
+mod file;
 mod host;
 mod path;
 
 use std::fmt;
-use std::io;
+use std::io::{self, IoSlice};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 pub use host::HostDisk;
 pub use path::DiskPath;
@@ -33,6 +36,39 @@ pub struct Space {
     pub free_bytes: u64,
     /// Bytes altogether.
     pub total_bytes: u64,
+}
+
+/// Files are written in blocks of this size.
+pub const BLOCK_BYTES: u64 = 4096;
+
+/// A file that stays open.
+pub trait DiskFile: fmt::Debug + Send + Sync + 'static {
+    /// Writes all of `parts` one after another. `offset` and the sum of the parts are multiples of [`BLOCK_BYTES`]. It is
+    /// durable after [`DiskFile::sync_data`].
+    fn write_blocks(&self, parts: &[IoSlice<'_>], offset: u64) -> io::Result<()>;
+
+    /// Makes what was written durable, with the length. When it fails, anything written since the last one may be lost,
+    /// whatever a later one says.
+    fn sync_data(&self) -> io::Result<()>;
+
+    /// Appends `length` bytes from `offset` on to `bytes`.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::UnexpectedEof`] when the file ends before.
+    fn read_into(&self, bytes: &mut Vec<u8>, length: usize, offset: u64) -> io::Result<()>;
+
+    /// Gives the whole blocks of a range back to the file system and makes its other bytes zero. The length stays. After a
+    /// crash it may not have happened.
+    fn punch(&self, range: Range<u64>) -> io::Result<()>;
+
+    /// Bytes up to the end.
+    fn length(&self) -> io::Result<u64>;
+
+    /// Bytes of the file system that it takes.
+    fn taken_bytes(&self) -> io::Result<u64>;
+
+    /// Where, from `offset` on, something may have been written and not been punched; `None` when nothing was.
+    fn data_from(&self, offset: u64) -> io::Result<Option<u64>>;
 }
 
 /// A disk. Paths are absolute, or relative to where the process runs.
@@ -58,6 +94,18 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
     /// Makes or replaces a small file that only its owner can read, durably: after a crash it is the old one or the
     /// new one. Of two callers for the same path one must wait for the other.
     fn replace(&self, path: &Path, content: &[u8]) -> io::Result<()>;
+
+    /// Makes a file to be written in blocks, its name durably.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::AlreadyExists`] when it is there.
+    fn create_file(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
+
+    /// Opens a file that was made by [`Disk::create_file`], to be read and punched.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::NotFound`] when it is not there.
+    fn open_file(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
 
     /// Removes a file. It may be there again after a crash, until the folder is synced.
     fn remove(&self, path: &Path) -> io::Result<()>;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use rocksdb::Options;
 
-use crate::{Disk, HostDisk, Space};
+use crate::{Disk, DiskFile, HostDisk, Space};
 
 /// A file or folder on a [`Disk`].
 #[derive(Clone)]
@@ -77,6 +77,16 @@ impl DiskPath {
     /// See [`Disk::replace`].
     pub fn replace(&self, content: &[u8]) -> io::Result<()> {
         self.disk.replace(&self.path, content)
+    }
+
+    /// See [`Disk::create_file`].
+    pub fn create_file(&self) -> io::Result<Arc<dyn DiskFile>> {
+        self.disk.create_file(&self.path)
+    }
+
+    /// See [`Disk::open_file`].
+    pub fn open_file(&self) -> io::Result<Arc<dyn DiskFile>> {
+        self.disk.open_file(&self.path)
     }
 
     /// See [`Disk::remove`].

@@ -1,20 +1,18 @@
 //! Keys of the column families. All sort by extent id.
 
+use crate::segment::SegmentId;
 use karri_ring_types::{Digest, ExtentId, PartitionId};
 
-/// Ingested runs: chunk key to chunk.
-pub(crate) const RUNS: &str = "runs";
-/// Small runs, through the write-ahead log: chunk key to chunk.
-pub(crate) const SMALL: &str = "small";
+/// Chunk key to the chunk's place in a segment.
+pub(crate) const CHUNKS: &str = "chunks";
+/// Numbers of segments that need not be read again at the start.
+pub(crate) const SEGMENTS: &str = "segments";
 /// Extent id to row.
 pub(crate) const EXTENTS: &str = "extents";
 /// Partition and extent id of sealed extents to root digest and length.
 pub(crate) const PARTITIONS: &str = "partitions";
 /// Extent ids that were deleted on a committed proof.
 pub(crate) const TOMBSTONES: &str = "tombstones";
-
-/// Last byte of a marker's key.
-const MARKER: u8 = 0xff;
 
 /// Key of a chunk.
 pub(crate) fn chunk_key(id: ExtentId, index: u32) -> [u8; 20] {
@@ -24,28 +22,20 @@ pub(crate) fn chunk_key(id: ExtentId, index: u32) -> [u8; 20] {
     key
 }
 
-/// Key of the row before the first chunk of an ingested file: after the end marker of the file before it.
-pub(crate) fn begin_marker(id: ExtentId, first_chunk: u32) -> Vec<u8> {
-    match first_chunk.checked_sub(1) {
-        None => id.to_bytes().to_vec(),
-        Some(before) => [&chunk_key(id, before)[..], &[MARKER, MARKER]].concat(),
-    }
+/// Extent and index of a chunk's key.
+pub(crate) fn parse_chunk_key(key: &[u8]) -> Option<(ExtentId, u32)> {
+    let (id, index) = key.split_first_chunk::<16>()?;
+    Some((ExtentId::from_bytes(*id), u32::from_be_bytes(index.try_into().ok()?)))
 }
 
-/// Key of the row after the last chunk of an ingested file.
-pub(crate) fn end_marker(id: ExtentId, last_chunk: u32) -> Vec<u8> {
-    [&chunk_key(id, last_chunk)[..], &[MARKER]].concat()
+/// Key of a segment.
+pub(crate) fn segment_key(segment: SegmentId) -> [u8; 8] {
+    segment.0.to_be_bytes()
 }
 
-/// The extent of an end marker.
-pub(crate) fn parse_end_marker(key: &[u8]) -> Option<ExtentId> {
-    let (id, rest) = key.split_first_chunk::<16>()?;
-    (rest.len() == 5 && rest[4] == MARKER).then(|| ExtentId::from_bytes(*id))
-}
-
-/// Before and after all rows of an extent in an ingested file.
-pub(crate) fn extent_bounds(id: ExtentId) -> (Vec<u8>, Vec<u8>) {
-    (id.to_bytes().to_vec(), [&chunk_key(id, u32::MAX)[..], &[MARKER, MARKER]].concat())
+/// The segment of a key.
+pub(crate) fn parse_segment_key(key: &[u8]) -> Option<SegmentId> {
+    key.try_into().ok().map(|key| SegmentId(u64::from_be_bytes(key)))
 }
 
 /// Key of a sealed extent in its partition.
@@ -74,32 +64,4 @@ pub(crate) fn partition_value(root: Digest, length_bytes: u64) -> [u8; 40] {
 pub(crate) fn parse_partition_value(value: &[u8]) -> Option<(Digest, u64)> {
     let (root, length) = value.split_first_chunk::<32>()?;
     Some((Digest(*root), u64::from_be_bytes(length.try_into().ok()?)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn files_of_neighbouring_runs_do_not_overlap() {
-        let id = ExtentId(5);
-        let (start, end) = extent_bounds(id);
-        let keys = [
-            extent_bounds(ExtentId(4)).1,
-            start.clone(),
-            chunk_key(id, 0).to_vec(),
-            chunk_key(id, 7).to_vec(),
-            end_marker(id, 7),
-            begin_marker(id, 8),
-            chunk_key(id, 8).to_vec(),
-            end_marker(id, 63),
-            end,
-            extent_bounds(ExtentId(6)).0,
-        ];
-        assert!(keys.is_sorted_by(|a, b| a < b), "{keys:?}");
-        assert_eq!(begin_marker(id, 0), start);
-        assert_eq!(parse_end_marker(&end_marker(id, 7)), Some(id));
-        assert_eq!(parse_end_marker(&chunk_key(id, 7)), None);
-        assert_eq!(parse_end_marker(&begin_marker(id, 8)), None);
-    }
 }

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use karri_ring_types::{CHUNK_SIZE_BYTES, Digest, ExtentId, PartitionId};
-use rocksdb::{Direction, IteratorMode, ReadOptions};
+use rocksdb::{Direction, IteratorMode};
 
-use crate::keys::{
-    EXTENTS, PARTITIONS, RUNS, SMALL, TOMBSTONES, chunk_key, parse_partition_key, parse_partition_value, partition_key,
-};
+use crate::keys::{EXTENTS, PARTITIONS, TOMBSTONES, parse_partition_key, parse_partition_value, partition_key};
 use crate::records::{ExtentHeader, OpenExtent, Row};
+use crate::segment::Place;
 use crate::store::{ExtentError, ExtentStore};
 
 /// Most chunks of one call.
@@ -25,36 +24,19 @@ impl ExtentStore {
     /// missing. All but an extent's last chunk are full.
     ///
     /// # Errors
-    /// [`ExtentError::Corrupt`] when the store's own checksum fails. The caller checks the digests.
+    /// [`ExtentError::Io`] when the disk does not give the bytes. The caller checks the digests.
     pub async fn read_chunks(self: &Arc<Self>, id: ExtentId, first: u32, count: u32) -> Result<Bytes, ExtentError> {
-        self.blocking(move |store| {
-            let count = count.min(READ_CHUNKS_MAX);
-            let mut bytes = BytesMut::new();
-            for index in first..first.saturating_add(count) {
-                let before = bytes.len();
-                let found = store.with_chunk(id, index, |chunk| {
-                    if bytes.is_empty() && chunk.len() == CHUNK_SIZE_BYTES {
-                        bytes.reserve(count as usize * CHUNK_SIZE_BYTES);
-                    }
-                    bytes.extend_from_slice(chunk);
-                })?;
-                if found.is_none() || bytes.len() - before < CHUNK_SIZE_BYTES {
-                    break;
-                }
-            }
-            Ok(bytes.freeze())
-        })
-        .await
+        self.blocking(move |store| store.read_chunks_now(id, first, count.min(READ_CHUNKS_MAX)).map(Bytes::from)).await
     }
 
     /// Reads a chunk and compares it with its digest.
     ///
     /// Returns false when the copy here is bad or missing.
     pub async fn verify_chunk(self: &Arc<Self>, id: ExtentId, index: u32, digest: Digest) -> Result<bool, ExtentError> {
-        self.blocking(move |store| match store.with_chunk(id, index, |chunk| Digest::of(chunk) == digest) {
-            Ok(good) => Ok(good == Some(true)),
+        self.blocking(move |store| match store.read_chunks_now(id, index, 1) {
+            Ok(chunk) => Ok(!chunk.is_empty() && Digest::of(&chunk) == digest),
             // What cannot be read is as bad as what is wrong.
-            Err(ExtentError::Corrupt(_) | ExtentError::Storage(_)) => Ok(false),
+            Err(ExtentError::Corrupt(_) | ExtentError::Storage(_) | ExtentError::Io(_)) => Ok(false),
             Err(error) => Err(error),
         })
         .await
@@ -126,26 +108,38 @@ impl ExtentStore {
         }
     }
 
-    /// Lends a chunk to `take` without copying it; `None` when it is not here.
-    fn with_chunk<T>(&self, id: ExtentId, index: u32, take: impl FnOnce(&[u8]) -> T) -> Result<Option<T>, ExtentError> {
-        let key = chunk_key(id, index);
-        let mut options = ReadOptions::default();
-        options.fill_cache(false);
-        for family in [RUNS, SMALL] {
-            if let Some(chunk) = self.db.get_pinned_cf_opt(&self.family(family)?, key, &options)? {
-                return Ok(Some(take(&chunk)));
+    fn read_chunks_now(&self, id: ExtentId, first: u32, count: u32) -> Result<Vec<u8>, ExtentError> {
+        loop {
+            let removals = self.segments.removals();
+            let places = self.places(id, first, count)?;
+            let read = self.read_places(&places);
+            // What was removed in the meantime may have been read as zeros, or not at all.
+            if self.segments.removals() == removals || self.places(id, first, count)? == places {
+                return read;
             }
         }
-        Ok(None)
     }
 
-    pub(crate) fn stored_length(&self, id: ExtentId, index: u32) -> Result<Option<usize>, ExtentError> {
-        self.with_chunk(id, index, <[u8]>::len)
+    /// Where chunks are, as far as they are here and full.
+    fn places(&self, id: ExtentId, first: u32, count: u32) -> Result<Vec<Place>, ExtentError> {
+        let mut places = Vec::with_capacity(count as usize);
+        for index in first..first.saturating_add(count) {
+            let Some(place) = self.place(id, index)? else { break };
+            places.push(place);
+            if (place.length as usize) < CHUNK_SIZE_BYTES {
+                break;
+            }
+        }
+        Ok(places)
     }
 
-    /// True when the chunk is in an ingested file. A copy that cannot be read counts as present.
-    pub(crate) fn is_ingested(&self, id: ExtentId, index: u32) -> Result<bool, ExtentError> {
-        let found = self.db.get_pinned_cf(&self.family(RUNS)?, chunk_key(id, index));
-        Ok(!matches!(found, Ok(None)))
+    fn read_places(&self, places: &[Place]) -> Result<Vec<u8>, ExtentError> {
+        let mut bytes = Vec::with_capacity(places.iter().map(|place| place.length as usize).sum());
+        // Chunks of one run lie side by side.
+        for run in places.chunk_by(Place::is_before) {
+            let length = run.iter().map(|place| place.length as usize).sum();
+            self.segments.read(&run[0], length, &mut bytes)?;
+        }
+        Ok(bytes)
     }
 }

@@ -1,7 +1,6 @@
 //! The store, its configuration and its errors.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use karri_ring_disk::DiskPath;
 use karri_ring_types::{Digest, ExtentId, PARTITION_COUNT, PartitionId};
@@ -10,6 +9,7 @@ use rocksdb::{BoundColumnFamily, DBWithThreadMode, MultiThreaded};
 use tokio::sync::Semaphore;
 
 use crate::disk::DiskGuard;
+use crate::segment::Segments;
 use crate::turns::{OpenLengths, Turns};
 
 /// Blocking operations of the store that run at once.
@@ -49,10 +49,19 @@ pub enum ExtentError {
     Storage(#[source] rocksdb::Error),
     /// The file system failed.
     #[error("file system: {0}")]
-    Io(#[from] std::io::Error),
+    Io(#[source] std::io::Error),
     /// The store is closing.
     #[error("the store is closing")]
     Closing,
+}
+
+impl From<std::io::Error> for ExtentError {
+    fn from(error: std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::StorageFull => Self::DiskFull,
+            _ => Self::Io(error),
+        }
+    }
 }
 
 impl From<rocksdb::Error> for ExtentError {
@@ -127,26 +136,23 @@ impl Index {
 /// The extents of one node.
 pub struct ExtentStore {
     pub(crate) db: Db,
-    pub(crate) dir: DiskPath,
     pub(crate) disk: DiskGuard,
     pub(crate) index: Mutex<Index>,
     pub(crate) open: OpenLengths,
     pub(crate) turns: Turns,
-    /// Files made for ingestion so far.
-    pub(crate) files: AtomicU64,
+    pub(crate) segments: Segments,
     places: Semaphore,
 }
 
 impl ExtentStore {
-    pub(crate) fn assemble(db: Db, config: &ExtentConfig, index: Index) -> Arc<Self> {
+    pub(crate) fn assemble(db: Db, config: &ExtentConfig, segments: Segments) -> Arc<Self> {
         Arc::new(Self {
             db,
-            dir: config.dir.clone(),
             disk: DiskGuard::new(config.dir.clone(), config.reserve_bytes),
-            index: Mutex::new(index),
+            index: Mutex::new(Index::new()),
             open: OpenLengths::default(),
             turns: Turns::new(),
-            files: AtomicU64::new(0),
+            segments,
             places: Semaphore::new(BLOCKING_OPERATIONS_MAX),
         })
     }

@@ -5,13 +5,11 @@ use std::sync::Arc;
 use karri_ring_types::{CHUNK_SIZE_BYTES, EXTENT_SIZE_BYTES_MAX, ExtentId, chunk_count, chunk_length};
 use rocksdb::WriteBatch;
 
-use crate::keys::{EXTENTS, PARTITIONS, RUNS, SMALL, TOMBSTONES, chunk_key, partition_key, partition_value};
+use crate::keys::{CHUNKS, EXTENTS, PARTITIONS, TOMBSTONES, chunk_key, partition_key, partition_value};
 use crate::open::synced;
 use crate::records::{ExtentHeader, Row, Run};
+use crate::segment::Place;
 use crate::store::{ExtentError, ExtentStore};
-
-/// Runs of at least this many bytes become files that are ingested. ADR 0003 has the measurement.
-const INGEST_BYTES_MIN: usize = 2 << 20;
 
 impl ExtentStore {
     /// Stores a run.
@@ -40,12 +38,16 @@ impl ExtentStore {
             let mut batch = WriteBatch::default();
             store.put_header(&mut batch, id, &header)?;
             // An extent may be sealed before the end of what was written.
-            for index in
-                (chunk_count(header.length_bytes)..).take_while(|&index| store.open.length(id, index).is_some())
-            {
-                batch.delete_cf(&store.family(SMALL)?, chunk_key(id, index));
+            let beyond =
+                store.all_places(id)?.into_iter().filter(|(index, _)| *index >= chunk_count(header.length_bytes));
+            let (indices, places): (Vec<u32>, Vec<Place>) = beyond.unzip();
+            for index in indices {
+                batch.delete_cf(&store.family(CHUNKS)?, chunk_key(id, index));
             }
-            store.commit_seal(batch, id, &header)
+            if store.commit_seal(batch, id, &header)? {
+                store.heed(store.segments.release(&places))?;
+            }
+            Ok(())
         })
         .await
     }
@@ -58,13 +60,10 @@ impl ExtentStore {
         chunk: bytes::Bytes,
     ) -> Result<(), ExtentError> {
         self.blocking(move |store| {
-            store.refuse_deleted(id)?;
-            let key = chunk_key(id, index);
-            let family = store.family(if store.is_ingested(id, index)? { RUNS } else { SMALL })?;
-            let mut batch = WriteBatch::default();
-            batch.put_cf(&family, key, &chunk);
-            store.db.write_opt(batch, &synced())?;
-            Ok(())
+            let Some(header) = store.header_now(id)? else { return Err(ExtentError::Deleted) };
+            let run = Run { extent: id, owner: header.owner, first_chunk: index, chunks: vec![chunk] };
+            // Later than the bad copy, and durable: the records of a segment are read again in no other order.
+            store.keep_run(&run, None, true)
         })
         .await
     }
@@ -77,72 +76,94 @@ impl ExtentStore {
             // Repair was faster than a slow writer.
             return same_content(run.extent, &sealed, seal.unwrap_or(&sealed));
         }
-        let mut batch = WriteBatch::default();
-        if run.length_bytes() >= INGEST_BYTES_MIN {
-            // The file names the owner too: the row need not be synced by itself.
-            self.put_open(run, None)?;
-            self.ingest(run)?;
-            self.drop_if_deleted(run.extent)?;
-        } else {
-            let family = self.family(SMALL)?;
-            for (index, chunk) in (run.first_chunk..).zip(&run.chunks) {
-                batch.put_cf(&family, chunk_key(run.extent, index), chunk);
-            }
-        }
         if let Some(header) = seal {
             self.check_chunks(run.extent, header, Some(run))?;
-            self.put_header(&mut batch, run.extent, header)?;
-            return self.commit_seal(batch, run.extent, header);
         }
-        if !batch.is_empty() {
-            self.put_open(run, Some(batch))?;
+        self.keep_run(run, seal, false)
+    }
+
+    /// Makes a run durable and names it in the rows; `replaces` for a sealed extent's.
+    fn keep_run(&self, run: &Run, seal: Option<&ExtentHeader>, replaces: bool) -> Result<(), ExtentError> {
+        let appended = self.segments.append(run, seal)?;
+        let named = self.name_run(run, &appended.places, seal, replaces);
+        let kept = matches!(named, Ok(Some(_)));
+        self.heed(self.segments.decide(appended, kept))?;
+        if let Some(replaced) = named? {
+            self.heed(self.segments.release(&replaced))?;
         }
-        self.open.note(run);
         Ok(())
     }
 
-    /// Writes the row of an extent that is begun, with the run itself when that is small: then durably.
-    fn put_open(&self, run: &Run, chunks: Option<WriteBatch>) -> Result<(), ExtentError> {
-        let durable = chunks.is_some();
-        let mut batch = chunks.unwrap_or_default();
+    /// Writes the rows of a run that is durable, with the header where it seals. Gives the places that the chunks had
+    /// before; `None` when the run is not wanted any more.
+    fn name_run(
+        &self,
+        run: &Run,
+        places: &[Place],
+        seal: Option<&ExtentHeader>,
+        replaces: bool,
+    ) -> Result<Option<Vec<Place>>, ExtentError> {
+        let id = run.extent;
+        let mut batch = WriteBatch::default();
         // Neither a deletion nor a seal comes in between.
-        let _turn = self.turns.of(run.extent);
-        self.refuse_deleted(run.extent)?;
-        if run.first_chunk == 0 && self.header_now(run.extent)?.is_none() {
-            batch.put_cf(&self.family(EXTENTS)?, run.extent.to_bytes(), Row::Open(run.owner.clone()).encode()?);
+        let turn = self.turns.of(id);
+        self.refuse_deleted(id)?;
+        match self.header_now(id)? {
+            Some(sealed) if !replaces => {
+                return same_content(id, &sealed, seal.unwrap_or(&sealed)).map(|()| None);
+            }
+            None if replaces => return Err(ExtentError::Deleted),
+            _ => {}
         }
-        let written = if durable { self.db.write_opt(batch, &synced()) } else { self.db.write(batch) };
-        Ok(written?)
+        let mut replaced = Vec::new();
+        for (index, place) in (run.first_chunk..).zip(places) {
+            replaced.extend(self.place(id, index)?);
+            batch.put_cf(&self.family(CHUNKS)?, chunk_key(id, index), place.encode()?);
+        }
+        if let Some(header) = seal {
+            self.put_header(&mut batch, id, header)?;
+        } else if run.first_chunk == 0 && !replaces {
+            batch.put_cf(&self.family(EXTENTS)?, id.to_bytes(), Row::Open(run.owner.clone()).encode()?);
+        }
+        // The record that is on the disk gives the rows back after a crash; but not instead of others.
+        if replaces || !replaced.is_empty() { self.db.write_opt(batch, &synced()) } else { self.db.write(batch) }?;
+        match seal {
+            Some(header) => self.note_sealed(id, header),
+            None if !replaces => self.open.note(run),
+            None => {}
+        }
+        drop(turn);
+        Ok(Some(replaced))
     }
 
-    /// Drops a file that was taken over after its extent was deleted.
-    fn drop_if_deleted(&self, id: ExtentId) -> Result<(), ExtentError> {
-        let deleted = self.refuse_deleted(id);
-        if deleted.is_err() {
-            self.drop_files(id)?;
-        }
-        deleted
-    }
-
-    fn put_header(&self, batch: &mut WriteBatch, id: ExtentId, header: &ExtentHeader) -> Result<(), ExtentError> {
+    pub(crate) fn put_header(
+        &self,
+        batch: &mut WriteBatch,
+        id: ExtentId,
+        header: &ExtentHeader,
+    ) -> Result<(), ExtentError> {
         let key = partition_key(id.partition(), id);
         batch.put_cf(&self.family(EXTENTS)?, id.to_bytes(), Row::Sealed(header.clone()).encode()?);
         batch.put_cf(&self.family(PARTITIONS)?, key, partition_value(header.root(), header.length_bytes));
         Ok(())
     }
 
-    /// Commits a batch with a header; sealing again with the same header changes nothing.
-    fn commit_seal(&self, batch: WriteBatch, id: ExtentId, header: &ExtentHeader) -> Result<(), ExtentError> {
+    /// Commits a batch with a header, durably; false when it was sealed before with the same header.
+    fn commit_seal(&self, batch: WriteBatch, id: ExtentId, header: &ExtentHeader) -> Result<bool, ExtentError> {
         // Neither a deletion nor another seal comes in between.
         let _turn = self.turns.of(id);
         self.refuse_deleted(id)?;
         if let Some(before) = self.header_now(id)? {
-            return same_content(id, &before, header);
+            return same_content(id, &before, header).map(|()| false);
         }
         self.db.write_opt(batch, &synced())?;
+        self.note_sealed(id, header);
+        Ok(true)
+    }
+
+    fn note_sealed(&self, id: ExtentId, header: &ExtentHeader) {
         self.index.lock().add(id, header.root(), header.length_bytes);
         self.open.forget(id);
-        Ok(())
     }
 
     /// Checks that every chunk that the header names is here, with its length; `run` is about to be.
@@ -157,7 +178,7 @@ impl ExtentStore {
                 Some(chunk) => Some(chunk.len()),
                 None => match self.open.length(id, index) {
                     Some(length) => Some(length),
-                    None => self.stored_length(id, index)?,
+                    None => self.place(id, index)?.map(|place| place.length as usize),
                 },
             };
             if length != Some(chunk_length(header.length_bytes, index)) {
