@@ -14,11 +14,10 @@ use karri_ring_types::{ExtentId, NodeId};
 
 const MIB: usize = 1 << 20;
 
-/// The largest table file of a store: the one with the run.
-fn largest_table(dir: &Path) -> PathBuf {
-    let files = fs::read_dir(dir.join("db")).unwrap().map(|entry| entry.unwrap().path());
-    let tables = files.filter(|path| path.extension().is_some_and(|extension| extension == "sst"));
-    tables.max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap()
+/// The largest segment of a store: the one with the run.
+fn largest_segment(dir: &Path) -> PathBuf {
+    let files = fs::read_dir(dir.join("segments")).unwrap().map(|entry| entry.unwrap().path());
+    files.max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap()
 }
 
 fn flip_byte(path: &Path, offset: u64) {
@@ -38,7 +37,7 @@ async fn a_flipped_byte_on_disk_is_read_around_and_repaired() {
     let extents = write(&client, &content).await;
     // A quorum was enough for the writer; the copy here must be complete before it can go bad.
     eventually("a copy here", || cluster.node(1).store.usage().extents == 1).await;
-    flip_byte(&largest_table(&cluster.node(1).dir), 3 * MIB as u64 + 5);
+    flip_byte(&largest_segment(&cluster.node(1).dir), 3 * MIB as u64 + 5);
 
     assert!(read(&client, &extents).await.unwrap() == content, "read around");
     let counters = cluster.node(1).storage.counters();
@@ -53,7 +52,7 @@ async fn corrupt_bytes_are_never_served() {
     let cluster = TestCluster::start(1);
     let client = cluster.client(1);
     let extents = write(&client, &random_bytes(1, 8 * MIB)).await;
-    flip_byte(&largest_table(&cluster.node(1).dir), 3 * MIB as u64 + 5);
+    flip_byte(&largest_segment(&cluster.node(1).dir), 3 * MIB as u64 + 5);
     assert_eq!(read(&client, &extents).await, Err(ReadError::Lost));
 }
 
