@@ -6,13 +6,14 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use karri_ring_disk::{Disk, Space};
+use karri_ring_disk::{Disk, DiskFile, Space};
 use karri_ring_types::Rng;
 use parking_lot::Mutex;
 use rocksdb::Env;
 
 use crate::env;
 use crate::faults::{Counts, Fault, Lie};
+use crate::file::MemoryFile;
 use crate::tree::Tree;
 
 /// Size of a disk for which none was set.
@@ -226,6 +227,20 @@ impl Disk for MemoryDisk {
         self.write(&partial, content)?;
         self.shared.tree.lock().rename(&partial, path)?;
         self.sync_dir(parent(path))
+    }
+
+    fn create_file(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        if self.exists(path)? {
+            return Err(Fault::Exists.into());
+        }
+        let handle = self.shared.tree.lock().open_write(path, false)?;
+        self.sync_dir(parent(path))?;
+        Ok(Arc::new(MemoryFile::new(self.shared.clone(), handle)))
+    }
+
+    fn open_file(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        let handle = self.shared.tree.lock().open_read(path)?;
+        Ok(Arc::new(MemoryFile::new(self.shared.clone(), handle)))
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {

@@ -20,6 +20,7 @@
 mod disk;
 mod env;
 mod faults;
+mod file;
 mod tree;
 
 pub use disk::MemoryDisk;

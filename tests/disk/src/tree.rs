@@ -3,11 +3,13 @@
 //! It is what POSIX promises and no more. Bytes are durable when their file was synced, names when their folder was.
 //! What happened to names and was not synced is kept in order, so that a crash may keep any beginning of it.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use karri_ring_disk::BLOCK_BYTES;
 use karri_ring_types::Rng;
 use parking_lot::Mutex;
 
@@ -26,11 +28,19 @@ struct Bytes {
     all: Vec<u8>,
     /// As many from the start survive a crash.
     durable: usize,
+    /// Blocks that were given back: they are zeros and take no room.
+    punched: BTreeSet<u64>,
+}
+
+impl Bytes {
+    fn taken(&self) -> u64 {
+        self.all.len() as u64 - self.punched.len() as u64 * BLOCK_BYTES
+    }
 }
 
 impl Drop for Content {
     fn drop(&mut self) {
-        self.used.fetch_sub(self.bytes.get_mut().all.len() as u64, Ordering::Relaxed);
+        self.used.fetch_sub(self.bytes.get_mut().taken(), Ordering::Relaxed);
     }
 }
 
@@ -53,16 +63,55 @@ impl Content {
         self.bytes.lock().all.clone()
     }
 
-    fn resize(&self, length: usize) {
-        let mut bytes = self.bytes.lock();
-        let before = bytes.all.len();
-        bytes.all.resize(length, 0);
-        bytes.durable = bytes.durable.min(length);
-        if length < before {
-            self.used.fetch_sub((before - length) as u64, Ordering::Relaxed);
-        } else {
-            self.used.fetch_add((length - before) as u64, Ordering::Relaxed);
+    /// Bytes of the disk that it takes.
+    pub(crate) fn taken(&self) -> u64 {
+        self.bytes.lock().taken()
+    }
+
+    /// The first block from `offset` on that was not punched.
+    pub(crate) fn data_from(&self, offset: u64) -> Option<u64> {
+        let bytes = self.bytes.lock();
+        let mut at = offset;
+        while bytes.punched.contains(&(at / BLOCK_BYTES)) {
+            at = (at / BLOCK_BYTES + 1) * BLOCK_BYTES;
         }
+        (at < bytes.all.len() as u64).then_some(at)
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Bytes) -> T) -> T {
+        let mut bytes = self.bytes.lock();
+        let before = bytes.taken();
+        let out = change(&mut bytes);
+        self.used.fetch_add(bytes.taken().wrapping_sub(before), Ordering::Relaxed);
+        out
+    }
+
+    fn resize(&self, length: usize) {
+        self.change(|bytes| {
+            bytes.all.resize(length, 0);
+            bytes.durable = bytes.durable.min(length);
+            bytes.punched.split_off(&(length as u64 / BLOCK_BYTES));
+        });
+    }
+
+    fn write_at(&self, data: &[u8], offset: usize) {
+        self.change(|bytes| {
+            let end = offset + data.len();
+            if bytes.all.len() < end {
+                bytes.all.resize(end, 0);
+            }
+            bytes.all[offset..end].copy_from_slice(data);
+            let written = offset as u64 / BLOCK_BYTES..(end as u64).div_ceil(BLOCK_BYTES);
+            bytes.punched.retain(|block| !written.contains(block));
+        });
+    }
+
+    fn punch(&self, range: Range<u64>) {
+        self.change(|bytes| {
+            let end = range.end.min(bytes.all.len() as u64);
+            bytes.all[range.start.min(end) as usize..end as usize].fill(0);
+            bytes.punched.extend(range.start.div_ceil(BLOCK_BYTES)..end / BLOCK_BYTES);
+        });
     }
 }
 
@@ -199,6 +248,31 @@ impl Tree {
         self.used.fetch_add(data.len() as u64, Ordering::Relaxed);
         handle.content.bytes.lock().all.extend_from_slice(data);
         outcome
+    }
+
+    /// Writes where nothing durable is: what a crash leaves of overwritten bytes is not modelled.
+    pub(crate) fn write_at(&mut self, handle: &Handle, data: &[u8], offset: u64) -> Result<(), Fault> {
+        self.check(handle)?;
+        let outcome = self.faults.operation();
+        if !matches!(outcome, Ok(()) | Err(Fault::Crashed)) {
+            return outcome;
+        }
+        self.faults.room(self.used_bytes(), data.len() as u64)?;
+        handle.content.write_at(data, usize::try_from(offset).map_err(|_| Fault::NoSpace)?);
+        outcome
+    }
+
+    /// Gives blocks back. It is durable at once; that it may not be is for the host's disk to show.
+    pub(crate) fn punch(&mut self, handle: &Handle, range: Range<u64>) -> Result<(), Fault> {
+        self.check(handle)?;
+        self.faults.operation()?;
+        handle.content.punch(range);
+        Ok(())
+    }
+
+    pub(crate) fn read(&self, handle: &Handle, offset: u64, out: &mut [u8]) -> Result<usize, Fault> {
+        self.check(handle)?;
+        Ok(handle.content.read(offset, out))
     }
 
     pub(crate) fn truncate(&mut self, handle: &Handle, length: u64) -> Result<(), Fault> {

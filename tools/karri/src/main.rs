@@ -19,6 +19,10 @@ use clap::{Parser, Subcommand};
 
 use crate::config::Config;
 
+/// Small objects and listings are made of many short-lived allocations; docs/performance/log.md has what it saves.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// An S3-compatible object storage cluster.
 #[derive(Parser)]
 #[command(version, about)]

@@ -15,10 +15,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("ring/meta", &["ring/types", "ring/disk", "ring/rpc", "ring/raft"]),
     ("ring/extent", &["ring/types", "ring/disk"]),
     ("ring/node", &["ring/types", "ring/disk", "ring/placement", "ring/rpc", "ring/raft", "ring/meta", "ring/extent"]),
+    ("objstore/md5", &[]),
     ("objstore/wire", &[]),
     ("iam/policy", &[]),
     ("objstore/gateway", &["ring/types", "iam/policy"]),
-    ("objstore/service", &["ring/types", "ring/meta", "ring/node"]),
+    ("objstore/service", &["ring/types", "ring/meta", "ring/node", "objstore/md5"]),
     ("objstore/s3", &["ring/types", "objstore/wire", "objstore/gateway", "objstore/service", "iam/policy"]),
     ("objstore/maintain", &["ring/types", "ring/meta", "ring/node", "objstore/service"]),
     // It implements the gateway's credentials and answers what the gateway hands on.
