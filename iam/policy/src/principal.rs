@@ -79,6 +79,8 @@ pub struct Session {
     /// Keys of a web identity's claims with their values (`provider:aud`, `provider:sub`), and
     /// `aws:FederatedProvider`.
     pub claims: Vec<(String, Vec<String>)>,
+    /// Of a federated user: the unique id of the user who asked for the session; none of the account's root user.
+    pub federated_by: Option<String>,
     /// Keys of the tags that pass on to the next role in a chain.
     pub transitive_tag_keys: Vec<String>,
 }

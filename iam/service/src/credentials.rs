@@ -1,4 +1,4 @@
-//! The gateway's credentials: access keys from the view.
+//! The gateway's credentials: permanent keys from the view, temporary ones from their session tokens.
 
 use std::sync::Arc;
 
@@ -7,6 +7,7 @@ use karri_objstore_gateway::{Credential, CredentialRefusal, Credentials, Princip
 
 use crate::model::{AccountRecord, Status};
 use crate::store::Store;
+use crate::sts::{KEY_PREFIX, Sessions};
 
 /// What a key's use is noted as, unless a service says more.
 const SERVICE_DEFAULT: &str = "s3";
@@ -14,13 +15,14 @@ const SERVICE_DEFAULT: &str = "s3";
 /// Access keys of this cluster.
 pub struct IamCredentials {
     store: Arc<Store>,
+    sessions: Arc<Sessions>,
     region: String,
 }
 
 impl IamCredentials {
-    /// Keys that `store` knows; their use is noted for `region`.
-    pub fn new(store: Arc<Store>, region: impl Into<String>) -> Self {
-        Self { store, region: region.into() }
+    /// Keys that `store` knows, and those of sessions; the use of the former is noted for `region`.
+    pub fn new(store: Arc<Store>, sessions: Arc<Sessions>, region: impl Into<String>) -> Self {
+        Self { store, sessions, region: region.into() }
     }
 }
 
@@ -30,6 +32,9 @@ impl Credentials for IamCredentials {
         let view = self.store.view();
         if !view.is_loaded() {
             return Err(CredentialRefusal::Unavailable);
+        }
+        if access_key.starts_with(KEY_PREFIX) {
+            return self.sessions.open(access_key, session_token.ok_or(CredentialRefusal::UnknownKey)?);
         }
         let key = view.access_key(access_key).filter(|key| key.status == Status::Active);
         let key = key.ok_or(CredentialRefusal::UnknownKey)?;

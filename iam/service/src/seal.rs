@@ -16,6 +16,18 @@ const NONCE_BYTES: usize = 24;
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sealed(Vec<u8>);
 
+impl Sealed {
+    /// The bytes, for a place where there is no row.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// From bytes, which may be anything.
+    pub(crate) fn from_bytes(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+}
+
 impl fmt::Debug for Sealed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Sealed(..)")

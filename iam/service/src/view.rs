@@ -20,7 +20,10 @@ const COMPILED_MAX: usize = 10_000;
 /// Documents that are kept compiled.
 const DOCUMENTS_MAX: usize = 10_000;
 /// What stands for a document that cannot be read: nothing that it might deny is allowed.
-const DENY_ALL: &str = r#"{"Version":"2012-10-17","Statement":{"Effect":"Deny","Action":"*","Resource":"*"}}"#;
+pub(crate) const DENY_ALL: &str =
+    r#"{"Version":"2012-10-17","Statement":{"Effect":"Deny","Action":"*","Resource":"*"}}"#;
+/// What the root user of an account gives to a federated user, as far as the session's policies go.
+const ALLOW_ALL: &str = r#"{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"*","Resource":"*"}}"#;
 
 /// Whose an access key is.
 #[derive(Clone, Debug)]
@@ -192,8 +195,15 @@ impl View {
                 }
                 _ => Arc::default(),
             },
+            PrincipalKind::FederatedUser => {
+                let by = principal.session.as_ref().and_then(|session| session.federated_by.as_deref());
+                match by.map(|id| account.user_by_id(id)) {
+                    Some(Some(user)) => self.policies_of_user(&account, user),
+                    Some(None) => Arc::default(),
+                    None => Arc::new(Policies { identity: vec![self.document(ALLOW_ALL)], boundary: None }),
+                }
+            }
             PrincipalKind::AccountRoot
-            | PrincipalKind::FederatedUser
             | PrincipalKind::WebIdentity { .. }
             | PrincipalKind::Service { .. }
             | PrincipalKind::Anonymous => Arc::default(),
@@ -235,12 +245,12 @@ impl View {
         Policies { identity, boundary: own.boundary.as_ref().map(|arn| self.managed(account, arn)) }
     }
 
-    fn managed(&self, account: &Account, arn: &str) -> Arc<Policy> {
+    pub(crate) fn managed(&self, account: &Account, arn: &str) -> Arc<Policy> {
         self.document(managed_document(account, arn).as_deref().unwrap_or(DENY_ALL))
     }
 
     /// A document that was checked when it was stored, compiled.
-    fn document(&self, text: &str) -> Arc<Policy> {
+    pub(crate) fn document(&self, text: &str) -> Arc<Policy> {
         let hash = blake3::hash(text.as_bytes());
         if let Some(policy) = self.documents.lock().get(&hash) {
             return policy.clone();

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use karri_iam_service::{
-    Api as IamApi, IAM_EVALUATOR, IamCredentials, IamEvaluator, Sealer, Store as Identities,
-    StoreParts as IdentityParts, View,
+    Api as IamApi, AuthorizationMessages, IAM_EVALUATOR, IamCredentials, IamEvaluator, Sealer, Sessions,
+    Store as Identities, StoreParts as IdentityParts, Sts, View,
 };
 use karri_objstore_gateway::{Gateway, GatewayConfig, TlsFiles};
 use karri_objstore_maintain::{LifecycleConfig, MaintainConfig, Maintenance, OrphanVerdicts};
@@ -186,11 +186,16 @@ pub(crate) async fn run(
     let iam = Arc::new(IamApi::new(identities.clone(), Arc::new(BucketUse(service.clone())), &*config.s3.region));
     let s3 = Arc::new(S3::new(service, authorizer, S3Config { region: config.s3.region.clone() }));
     let admin = Arc::new(Admin::new(sources, identities.view().clone()));
-    let keys = Arc::new(IamCredentials::new(identities, &*config.s3.region));
+    let cluster_key = credentials.cluster_key();
+    let sessions = Sessions::new(cluster_key, identities.view().clone(), clock.clone(), rng.clone());
+    let messages = Arc::new(AuthorizationMessages::new(cluster_key));
+    let sts = Arc::new(Sts::new(identities.clone(), sessions.clone(), messages));
+    let keys = Arc::new(IamCredentials::new(identities, sessions, &*config.s3.region));
     let gateway = Gateway::bind(gateway_config(&config), keys, s3, admin, clock, rng)
         .await
         .with_context(|| format!("listen on {}", config.s3.listen))?
-        .with_form_service("iam", iam);
+        .with_form_service("iam", iam)
+        .with_form_service("sts", sts);
     let address = gateway.local_addr();
     tracing::info!(%node, s3 = %address, rpc = %config.rpc.listen, "serving");
     ready(address);

@@ -298,7 +298,7 @@ impl crate::store::Store {
     }
 }
 
-fn open_seed(view: &crate::view::View, account_id: &str, device: &MfaDevice) -> Answer<Zeroizing<Vec<u8>>> {
+pub(crate) fn open_seed(view: &crate::view::View, account_id: &str, device: &MfaDevice) -> Answer<Zeroizing<Vec<u8>>> {
     let place = place(account_id, &names::key(&format!("{}{}", device.path, device.name)));
     view.sealer().open(&place, &device.seed).map_err(|_| ErrorCode::InternalFailure.into())
 }

@@ -9,7 +9,7 @@ mod groups;
 mod inline;
 mod keys;
 mod managed_policies;
-mod mfa;
+pub(crate) mod mfa;
 mod oidc;
 mod paging;
 mod passwords;
