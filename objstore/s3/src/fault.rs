@@ -179,8 +179,8 @@ fn content_fault(failure: ServiceError) -> ApiError {
             [("ActualObjectSize", size.to_string())],
         ),
         ServiceError::InvalidPartNumber { parts_count } => error_with(
-            "InvalidPartNumber",
-            416,
+            "InvalidPart",
+            400,
             "The requested partnumber is not satisfiable",
             [("ActualPartCount", parts_count.to_string())],
         ),
