@@ -17,7 +17,7 @@ use crate::fault::{Subject, from_service, from_wire};
 use crate::headers::text;
 use crate::{
     acl, attributes, bucket, config, copy, delete, get, lifecycle, list, list_versions, multipart, multipart_list,
-    names, object_lock, put, subresource, versioning,
+    names, object_lock, put, subresource, tagging, versioning,
 };
 
 /// Settings of the S3 front.
@@ -165,6 +165,9 @@ impl S3 {
             Operation::GetObjectLegalHold => object_lock::get_legal_hold(self, request).await,
             Operation::PutObjectLegalHold => object_lock::put_legal_hold(self, request).await,
             Operation::PutBucketAcl | Operation::PutObjectAcl => acl::put_acl(self, operation, request).await,
+            Operation::GetObjectTagging => tagging::get(self, request).await,
+            Operation::PutObjectTagging => tagging::put(self, request).await,
+            Operation::DeleteObjectTagging => tagging::delete(self, request).await,
             other => match config::handle(self, other, request).await {
                 Some(answer) => answer,
                 None => subresource::read(self, other, request).await,

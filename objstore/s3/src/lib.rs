@@ -46,6 +46,7 @@ mod put;
 mod range;
 mod response;
 mod subresource;
+mod tagging;
 mod version;
 mod versioning;
 

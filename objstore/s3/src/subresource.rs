@@ -11,7 +11,7 @@ use crate::dispatch::bucket_of;
 use crate::error::{S3Result, error, error_with};
 use crate::fault::{Subject, from_service};
 use crate::response::{escape_xml, xml};
-use crate::version::{named_object, tell_version, with_version};
+use crate::version::{named_object, with_version};
 
 /// What a sub-resource answers.
 enum Answer {
@@ -23,27 +23,6 @@ enum Answer {
     Acl,
 }
 
-macro_rules! document {
-    ($name:literal) => {
-        concat!(
-            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<",
-            $name,
-            " xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"/>"
-        )
-    };
-    ($name:literal, $body:literal) => {
-        concat!(
-            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<",
-            $name,
-            " xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">",
-            $body,
-            "</",
-            $name,
-            ">"
-        )
-    };
-}
-
 /// The answer of `operation` on an existing bucket (or object); `None` when it is no such sub-resource.
 fn answer(operation: Operation, bucket: &str) -> Option<Answer> {
     if let Some((code, message)) = not_configured(operation) {
@@ -51,8 +30,6 @@ fn answer(operation: Operation, bucket: &str) -> Option<Answer> {
     }
     Some(match operation {
         Operation::GetBucketAcl | Operation::GetObjectAcl => Answer::Acl,
-        // Written from the object's record.
-        Operation::GetObjectTagging => Answer::Document(document!("Tagging", "<TagSet/>")),
         _ => return None,
     })
 }
@@ -73,32 +50,13 @@ pub(crate) async fn read(s3: &S3, operation: Operation, request: &ApiRequest) ->
     let info = s3.bucket_info(bucket).await?;
     if let Some(key) = request.key.as_deref() {
         let info = s3.service.object_info(&named_object(request)?).await;
-        let info =
-            info.map_err(|failure| with_version(from_service(failure, Subject::object(bucket, key)), request))?;
-        if operation == Operation::GetObjectTagging {
-            let mut response = xml(tagging(&info.tags));
-            tell_version(response.headers_mut(), info.version);
-            return Ok(response);
-        }
+        info.map_err(|failure| with_version(from_service(failure, Subject::object(bucket, key)), request))?;
     }
     match answer {
         Answer::Document(document) => Ok(xml(Bytes::from_static(document.as_bytes()))),
         Answer::Refused(failure) => Err(failure),
         Answer::Acl => Ok(xml(owner_acl(&info.owner))),
     }
-}
-
-fn tagging(tags: &[(String, String)]) -> String {
-    let mut document = String::from(concat!(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n",
-        "<Tagging xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><TagSet>"
-    ));
-    for (name, value) in tags {
-        let (name, value) = (escape_xml(name), escape_xml(value));
-        document.push_str(&format!("<Tag><Key>{name}</Key><Value>{value}</Value></Tag>"));
-    }
-    document.push_str("</TagSet></Tagging>");
-    document
 }
 
 /// The one grant that there is.
