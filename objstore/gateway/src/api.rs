@@ -9,6 +9,7 @@ use http::{HeaderMap, Method, Uri};
 use karri_ring_types::RequestId;
 
 use crate::body::RequestBody;
+use crate::form::PostForm;
 use crate::response::ResponseBody;
 
 /// A request whose signature was verified. Its body is verified while it is read.
@@ -31,6 +32,8 @@ pub struct ApiRequest {
     pub caller: Caller,
     /// How the request was signed.
     pub auth: AuthKind,
+    /// Of an upload by form: what it says beside headers and key.
+    pub form: Option<Box<PostForm>>,
     /// The body. Reading from it sends `100 Continue` to a client that waits for it.
     pub body: RequestBody,
     /// Path of bucket and key for error bodies, decoded.
@@ -128,6 +131,8 @@ pub enum AuthKind {
     HeaderV2,
     /// Signature Version 2 in the query.
     PresignedV2,
+    /// A browser's form, signed or not.
+    PostForm,
 }
 
 /// A secret text; it cannot be printed.

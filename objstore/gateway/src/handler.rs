@@ -25,6 +25,7 @@ use crate::body::{BodyError, Linger, Pace, RequestBody, Source};
 use crate::config::GatewayConfig;
 use crate::error::{ApiError, ErrorCode, ErrorContext};
 use crate::flight::{Flight, FlightBody};
+use crate::form;
 use crate::form_api::FormBackend;
 use crate::form_error;
 use crate::form_handler::{UNSIGNED_SERVICE, looks_like_form};
@@ -199,6 +200,9 @@ impl Shared {
         if let Some(name) = flight.form_service {
             return self.answer_form(name, (&head, target), body, peer, flight, context.request_id).await;
         }
+        if let Some(boundary) = form::boundary_of(&head, &target, &scheme) {
+            return self.answer_upload_form(&boundary, (&head, target), body, peer, flight, context).await;
+        }
         let backend = self.backend_of(&scheme);
         let now = self.clock.now().as_secs();
         let (body, hash) = self.hash_unnamed(&scheme, body).await?;
@@ -222,6 +226,7 @@ impl Shared {
             headers: head.headers,
             caller: verified.caller,
             auth: verified.kind,
+            form: None,
             body,
             resource: context.resource.clone(),
             remote: peer.remote,
@@ -230,6 +235,48 @@ impl Shared {
             host: target.host,
         };
         Ok(backend.call(request).await)
+    }
+
+    /// Answers an upload by form: its fields are read and verified before the backend sees it.
+    async fn answer_upload_form(
+        &self,
+        boundary: &str,
+        (head, mut target): (&Parts, Target),
+        body: RequestBody,
+        peer: &Peer,
+        flight: &mut Flight,
+        context: &mut ErrorContext,
+    ) -> Result<ApiResponse, ApiError> {
+        target.check()?;
+        context.bucket.clone_from(&target.bucket);
+        let bucket = target.bucket.clone().unwrap_or_default();
+        let sent = form::Sent { boundary, bucket: &bucket, headers: &head.headers };
+        let now = self.clock.now().as_secs();
+        let verified = form::verify(&self.authenticator, self.credentials.as_ref(), now, sent, body).await?;
+        flight.access_key = verified.access_key;
+        target.key = Some(verified.key);
+        target.check()?;
+        context.key.clone_from(&target.key);
+        context.resource = target.resource();
+        let request = ApiRequest {
+            request_id: context.request_id,
+            host_id: self.host_id.clone(),
+            method: head.method.clone(),
+            bucket: target.bucket,
+            key: target.key,
+            query: target.query,
+            headers: verified.headers,
+            caller: verified.caller,
+            auth: verified.kind,
+            form: Some(Box::new(verified.form)),
+            body: verified.body,
+            resource: context.resource.clone(),
+            remote: peer.remote,
+            secure: peer.secure,
+            uri: target.uri,
+            host: target.host,
+        };
+        Ok(self.backend.call(request).await)
     }
 
     fn check_size(&self, head: &Parts) -> Result<(), ApiError> {

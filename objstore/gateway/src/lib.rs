@@ -28,6 +28,7 @@ mod body;
 mod config;
 mod error;
 mod flight;
+mod form;
 mod form_api;
 mod form_error;
 mod form_handler;
@@ -45,6 +46,7 @@ pub use self::api::{
 pub use self::body::{BodyError, RequestBody};
 pub use self::config::{GatewayConfig, Limits, TlsFiles};
 pub use self::error::{ApiError, ErrorContext};
+pub use self::form::PostForm;
 pub use self::form_api::{FormBackend, FormRequest, FormResponse};
 pub use self::response::ResponseBody;
 pub use self::server::Gateway;

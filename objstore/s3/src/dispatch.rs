@@ -17,7 +17,7 @@ use crate::fault::{Subject, from_service, from_wire};
 use crate::headers::text;
 use crate::{
     acl, attributes, bucket, config, copy, delete, get, lifecycle, list, list_versions, multipart, multipart_list,
-    names, object_lock, put, subresource, tagging, versioning,
+    names, object_lock, post, put, subresource, tagging, versioning,
 };
 
 /// Settings of the S3 front.
@@ -44,8 +44,14 @@ impl Backend for S3 {
             let answer = config::cors::preflight(self, &request).await;
             return self.answered("Preflight", answer, &request);
         }
-        let operation = operation(&request);
-        let named = operation.as_ref().map(|operation| operation.as_str()).unwrap_or("Unknown");
+        let is_form = request.form.is_some();
+        // As far as permissions go, a form is a PUT.
+        let operation = if is_form { Ok(Operation::PutObject) } else { operation(&request) };
+        let named = match &operation {
+            _ if is_form => "PostObject",
+            Ok(operation) => operation.as_str(),
+            Err(_) => "Unknown",
+        };
         let answer = match operation {
             Ok(operation) => {
                 // Every line that is logged below here names the request.
@@ -131,6 +137,7 @@ impl S3 {
 
     async fn handle(&self, operation: Operation, request: &mut ApiRequest) -> S3Result<ApiResponse> {
         match operation {
+            Operation::PutObject if request.form.is_some() => post::post_object(self, request).await,
             Operation::PutObject => put::put_object(self, request).await,
             Operation::GetObject => get::get_object(self, request).await,
             Operation::HeadObject => get::head_object(self, request).await,
@@ -219,7 +226,7 @@ pub(crate) fn wire_request(request: &ApiRequest) -> WireRequest<'_> {
 /// A request as the parser of a document wants it, for a document that was kept.
 pub(crate) fn stored_request<T>(parse: impl FnOnce(&WireRequest<'_>) -> T) -> T {
     let headers = HeaderMap::new();
-    parse(&WireRequest { method: &Method::PUT, bucket: Some(""), key: None, query: &[], headers: &headers })
+    parse(&WireRequest { method: &Method::PUT, bucket: Some(""), key: Some(""), query: &[], headers: &headers })
 }
 
 /// The bucket of a routed bucket or object operation.

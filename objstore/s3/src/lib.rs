@@ -42,6 +42,7 @@ mod multipart;
 mod multipart_list;
 mod names;
 mod object_lock;
+mod post;
 mod put;
 mod range;
 mod response;

@@ -1,7 +1,6 @@
 //! Bucket and object sub-resources that clients read and nobody can configure yet: each answers as AWS does for a
 //! bucket on which it was never set.
 
-use bytes::Bytes;
 use karri_objstore_gateway::{ApiError, ApiRequest, ApiResponse};
 use karri_objstore_service::Owner;
 use karri_objstore_wire::Operation;
@@ -15,8 +14,6 @@ use crate::version::{named_object, with_version};
 
 /// What a sub-resource answers.
 enum Answer {
-    /// 200 with this document.
-    Document(&'static str),
     /// An error.
     Refused(ApiError),
     /// The owner's FULL_CONTROL.
@@ -53,7 +50,6 @@ pub(crate) async fn read(s3: &S3, operation: Operation, request: &ApiRequest) ->
         info.map_err(|failure| with_version(from_service(failure, Subject::object(bucket, key)), request))?;
     }
     match answer {
-        Answer::Document(document) => Ok(xml(Bytes::from_static(document.as_bytes()))),
         Answer::Refused(failure) => Err(failure),
         Answer::Acl => Ok(xml(owner_acl(&info.owner))),
     }

@@ -16,8 +16,10 @@ use crate::error::ApiError;
 use crate::target::Target;
 
 use self::claim::{ALGORITHM, ALGORITHM_ECDSA, Claim};
+use self::crypto::Scope;
 pub(crate) use self::crypto::{KeyCache, SIGNATURE_LENGTH, SignatureHex, SigningKey};
 use self::payload::{CONTENT_SHA256, Payload};
+pub(crate) use self::v4::signature_mismatch;
 
 /// Query parameters that belong to a signature and not to the operation.
 const SIGNATURE_PARAMETERS_V4: [&str; 8] = [
@@ -111,7 +113,7 @@ impl Authenticator {
         }
     }
 
-    fn allow_v2(&self) -> Result<(), ApiError> {
+    pub(crate) fn allow_v2(&self) -> Result<(), ApiError> {
         if self.sigv2 {
             return Ok(());
         }
@@ -198,6 +200,37 @@ impl Authenticator {
     }
 }
 
+/// The scope of a form's signature.
+pub(crate) struct FormScope<'a>(Scope<'a>);
+
+impl<'a> FormScope<'a> {
+    /// Reads the fields `x-amz-credential` and `x-amz-date`. Until when the form is good, its policy says.
+    pub(crate) fn parse(authenticator: &Authenticator, credential: &'a str, date: &str) -> Result<Self, ApiError> {
+        let invalid = |detail: &str| {
+            let message = format!("Error parsing the X-Amz-Credential parameter; {detail}");
+            ApiError::invalid_argument("X-Amz-Credential", credential, message)
+        };
+        let form = "the Credential is mal-formed; expecting \"<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request\".";
+        let scope = Scope::parse(credential).ok_or_else(|| invalid(form))?;
+        if scope.service != "s3" || scope.region != authenticator.region {
+            let detail = format!("expecting service 's3' in region '{}'", authenticator.region);
+            return Err(invalid(&detail).with("Region", authenticator.region.clone()));
+        }
+        if time::parse_basic(date).is_none() || date.get(..8) != Some(scope.date) {
+            return Err(invalid("the date is not the same as X-Amz-Date"));
+        }
+        Ok(Self(scope))
+    }
+
+    pub(crate) fn access_key(&self) -> &'a str {
+        self.0.access_key
+    }
+
+    pub(crate) fn sign(&self, authenticator: &Authenticator, credential: &Credential, policy: &[u8]) -> SignatureHex {
+        authenticator.keys.get(&credential.secret_key, &self.0).sign(&[policy])
+    }
+}
+
 /// Services of the AWS API that this port will serve one day.
 const KNOWN_SERVICES: [&str; 6] = ["iam", "sts", "ec2", "ebs", "monitoring", "elasticloadbalancing"];
 const GLOBAL_SERVICES: [&str; 2] = ["iam", "sts"];
@@ -226,7 +259,7 @@ pub(crate) fn strip_parameters(query: &mut Vec<(String, String)>, kind: AuthKind
     match kind {
         AuthKind::PresignedV4 => query.retain(|(name, _)| !SIGNATURE_PARAMETERS_V4.contains(&name.as_str())),
         AuthKind::PresignedV2 => query.retain(|(name, _)| !SIGNATURE_PARAMETERS_V2.contains(&name.as_str())),
-        AuthKind::Anonymous | AuthKind::HeaderV4 | AuthKind::HeaderV2 => {}
+        AuthKind::Anonymous | AuthKind::HeaderV4 | AuthKind::HeaderV2 | AuthKind::PostForm => {}
     }
 }
 

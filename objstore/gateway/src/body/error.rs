@@ -25,6 +25,22 @@ pub enum BodyError {
         /// The reader's limit.
         limit: usize,
     },
+    /// The file of a form is longer than its policy allows.
+    #[error("the file is longer than {max} bytes")]
+    FormTooLarge {
+        /// Bytes so far.
+        size: u64,
+        /// The policy's limit.
+        max: u64,
+    },
+    /// The file of a form is shorter than its policy allows.
+    #[error("the file is shorter than {min} bytes")]
+    FormTooSmall {
+        /// Its bytes.
+        size: u64,
+        /// The policy's limit.
+        min: u64,
+    },
     /// The client sent too little for too long.
     #[error("the body came too slowly")]
     TimedOut,
@@ -61,6 +77,16 @@ impl From<BodyError> for ApiError {
             BodyError::TooLarge { limit } => {
                 Self::new("EntityTooLarge", 400, "Your proposed upload exceeds the maximum allowed object size.")
                     .with("MaxSizeAllowed", limit.to_string())
+            }
+            BodyError::FormTooLarge { size, max } => {
+                Self::new("EntityTooLarge", 400, "Your proposed upload exceeds the maximum allowed size")
+                    .with("ProposedSize", size.to_string())
+                    .with("MaxSizeAllowed", max.to_string())
+            }
+            BodyError::FormTooSmall { size, min } => {
+                Self::new("EntityTooSmall", 400, "Your proposed upload is smaller than the minimum allowed size")
+                    .with("ProposedSize", size.to_string())
+                    .with("MinSizeAllowed", min.to_string())
             }
             BodyError::TimedOut => Self::new(
                 "RequestTimeout",

@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, timeout};
 
 use crate::body::BodyError;
+use crate::form::FilePart;
 
 /// How long the rest of a refused body is read.
 const LINGER_TIME: Duration = Duration::from_secs(10);
@@ -20,7 +21,11 @@ const LINGER_TIME: Duration = Duration::from_secs(10);
 /// The bytes of a request's body as they come.
 pub(crate) enum Source {
     Bytes(Option<Bytes>),
+    #[cfg(test)]
+    Pieces(std::vec::IntoIter<Bytes>),
     Network(Box<Network>),
+    /// The file of a form.
+    Form(Box<FilePart>),
 }
 
 /// A body on a connection.
@@ -82,6 +87,11 @@ impl Source {
         Self::Bytes(Some(bytes))
     }
 
+    #[cfg(test)]
+    pub(crate) fn pieces(pieces: Vec<Bytes>) -> Self {
+        Self::Pieces(pieces.into_iter())
+    }
+
     pub(crate) fn network(incoming: Incoming, pace: Pace, received: Arc<AtomicU64>, linger: Option<Linger>) -> Self {
         if incoming.is_end_stream() {
             return Self::Bytes(None);
@@ -93,7 +103,11 @@ impl Source {
     pub(crate) async fn read(&mut self) -> Result<Option<Bytes>, BodyError> {
         match self {
             Self::Bytes(bytes) => Ok(bytes.take().filter(|bytes| !bytes.is_empty())),
+            #[cfg(test)]
+            Self::Pieces(pieces) => Ok(pieces.next()),
             Self::Network(network) => network.read().await,
+            // A file reads from the network, never from another form; the box ends the type's recursion.
+            Self::Form(file) => Box::pin(file.next()).await,
         }
     }
 }

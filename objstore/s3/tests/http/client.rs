@@ -142,6 +142,15 @@ impl Client {
         parse(&received)
     }
 
+    /// Signs a text as it is, as the policy of a form is signed.
+    pub(crate) fn sign_text(&self, text: &str) -> String {
+        let mut key = mac(format!("AWS4{}", self.secret_key).as_bytes(), DATE);
+        for part in [REGION, "s3", "aws4_request"] {
+            key = mac(&key, part);
+        }
+        hex::encode(mac(&key, text))
+    }
+
     fn sign(&self, method: &str, target: &str, headers: &BTreeMap<String, String>) -> String {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let mut pairs: Vec<String> = query

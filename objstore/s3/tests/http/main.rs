@@ -4,6 +4,7 @@ mod access;
 mod buckets;
 mod client;
 mod configs;
+mod forms;
 mod multipart;
 mod node;
 mod objects;
