@@ -106,7 +106,7 @@ impl Cluster {
         let config = self.dir.path().join(format!("{name}.toml"));
         let text = format!(
             "data_dir = {data_dir:?}\n[s3]\nlisten = \"{s3}\"\n{}\n[rpc]\nlisten = \"{rpc}\"\nadvertise = \"{advertise}\"\n\
-             [storage]\nreserve_bytes = 268435456\ngarbage_age_seconds = 1\n",
+             [storage]\nreserve_bytes = 268435456\ngarbage_age_seconds = 1\nlifecycle_day_seconds = 4\n",
             self.options.s3_configuration
         );
         fs::write(&config, text).context("write a node's configuration")?;

@@ -11,12 +11,12 @@ use crate::records::{decode, encode};
 use crate::{STORAGE_CLASS_DEFAULT, ServiceError};
 
 pub(crate) use work::drop_progress;
-#[cfg(test)]
-pub(crate) use work::page_rows;
 pub(crate) use work::progress_rows;
 pub use work::{
     Cursor, LifecycleAction, LifecycleBucket, LifecyclePage, LifecycleProgress, lifecycle_buckets, lifecycle_page,
 };
+#[cfg(test)]
+pub(crate) use work::{bucket_rows, page_rows};
 
 /// Objects under this are not moved to another class, unless a rule is about sizes.
 const TRANSITION_SIZE_BYTES_MIN: u64 = 128 << 10;

@@ -2,6 +2,7 @@
 
 mod buckets;
 mod copies;
+mod lifecycle;
 mod listing;
 mod objects;
 mod settings;

@@ -22,6 +22,9 @@ pub(super) struct Server {
     pub(super) secret_key: String,
 }
 
+/// The suite counts days of lifecycle rules as so many seconds.
+const LIFECYCLE_DAY_SECONDS: &str = "10";
+
 impl Server {
     /// Starts the cluster and waits until each node is ready. Its log is `karri.log` in the folder.
     pub(super) fn start(karri: &Path, folder: &Path, port: u16, nodes: u16) -> Result<Self> {
@@ -30,6 +33,7 @@ impl Server {
         let mut command = Command::new(karri);
         command.arg("dev").arg("--data").arg(folder.join("data"));
         command.args(["--listen", &format!("127.0.0.1:{port}"), "--nodes", &nodes.to_string()]);
+        command.args(["--lifecycle-day-seconds", LIFECYCLE_DAY_SECONDS]);
         command.env("KARRI_ROOT_ACCESS_KEY", &access_key).env("KARRI_ROOT_SECRET_KEY", &secret_key);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let process = command.spawn().with_context(|| format!("start {}", karri.display()))?;
