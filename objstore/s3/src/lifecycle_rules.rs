@@ -75,7 +75,8 @@ fn filter(rule: &types::LifecycleRule) -> S3Result<LifecycleFilter> {
         _ => return Err(malformed_xml()),
     };
     let alone = [
-        given.prefix.is_some(),
+        // An empty prefix beside something else says nothing.
+        given.prefix.as_ref().is_some_and(|prefix| !prefix.is_empty()),
         given.tag.is_some(),
         given.object_size_greater_than.is_some(),
         given.object_size_less_than.is_some(),
@@ -123,16 +124,19 @@ fn read_expiration(expiration: &types::LifecycleExpiration, rule: &mut Lifecycle
 }
 
 fn read_transition(transition: &types::Transition) -> S3Result<(LifecycleTime, String)> {
-    let class = class(transition.storage_class)?;
-    match (transition.days, transition.date) {
+    let time = match (transition.days, transition.date) {
         (Some(days), None) => {
-            let count = u32::try_from(days).map_err(|_| invalid("'Days' for Transition action must be nonnegative"))?;
-            check_infrequent("Transition", &class, days)?;
-            Ok((LifecycleTime::Days(count), class))
+            let days = u32::try_from(days).map_err(|_| invalid("'Days' for Transition action must be nonnegative"));
+            LifecycleTime::Days(days?)
         }
-        (None, Some(date)) => Ok((LifecycleTime::Date(midnight(date)?), class)),
-        _ => Err(malformed_xml()),
+        (None, Some(date)) => LifecycleTime::Date(midnight(date)?),
+        _ => return Err(malformed_xml()),
+    };
+    let class = class(transition.storage_class)?;
+    if let Some(days) = transition.days {
+        check_infrequent("Transition", &class, days)?;
     }
+    Ok((time, class))
 }
 
 /// The class of a transition; archives that need a restore are not served.
