@@ -11,9 +11,10 @@ use crate::body::document;
 use crate::convert::{owner_of, timestamp, wire_owner};
 use crate::dispatch::{bucket_of, filled, number, principal, wire_request};
 use crate::encoding::{decode_token, encode_token};
-use crate::error::{S3Result, error, error_with, header_not_implemented, invalid_argument};
+use crate::error::{S3Result, error, error_with, invalid_argument};
 use crate::fault::{Subject, from_service, from_wire};
-use crate::headers::{refuse_acl, text};
+use crate::headers::text;
+use crate::new_bucket::NewBucket;
 use crate::response::{empty, set, wire};
 
 const BUCKET_REGION: HeaderName = HeaderName::from_static("x-amz-bucket-region");
@@ -27,8 +28,7 @@ const BUCKETS_PER_PAGE_MAX: u32 = 10_000;
 
 /// CreateBucket.
 pub(crate) async fn create_bucket(s3: &S3, request: &mut ApiRequest) -> S3Result<ApiResponse> {
-    refuse_acl(&request.headers)?;
-    refuse_bucket_features(request)?;
+    let access = NewBucket::asked(s3, request)?;
     let body = document(request, Operation::CreateBucket).await?;
     let input = parse_create_bucket(&wire_request(request), &body).map_err(from_wire)?;
     check_configuration(&input, &s3.region)?;
@@ -41,9 +41,9 @@ pub(crate) async fn create_bucket(s3: &S3, request: &mut ApiRequest) -> S3Result
         object_lock: asks_for_lock(request)?,
     };
     match s3.service.create_bucket(asked).await {
-        Ok(_) => {}
+        Ok(_) => access.keep(s3, bucket).await?,
         // As AWS does it in its first region, where scripts count on it.
-        Err(ServiceError::BucketAlreadyOwnedByYou) if s3.region == FIRST_REGION => {}
+        Err(ServiceError::BucketAlreadyOwnedByYou) if s3.region == FIRST_REGION => access.check(s3, bucket).await?,
         Err(failure) => return Err(from_service(failure, Subject::bucket(bucket))),
     }
     let mut response = empty(StatusCode::OK);
@@ -54,15 +54,6 @@ pub(crate) async fn create_bucket(s3: &S3, request: &mut ApiRequest) -> S3Result
 fn asks_for_lock(request: &ApiRequest) -> S3Result<bool> {
     let asked = text(&request.headers, "x-amz-bucket-object-lock-enabled")?;
     Ok(asked.is_some_and(|value| value.eq_ignore_ascii_case("true")))
-}
-
-fn refuse_bucket_features(request: &ApiRequest) -> S3Result<()> {
-    const OWNERSHIP: &str = "x-amz-object-ownership";
-    match text(&request.headers, OWNERSHIP)? {
-        None | Some("BucketOwnerEnforced") => Ok(()),
-        Some("BucketOwnerPreferred" | "ObjectWriter") => Err(header_not_implemented(OWNERSHIP)),
-        Some(other) => Err(invalid_argument(OWNERSHIP, other, "Invalid x-amz-object-ownership header")),
-    }
 }
 
 /// The location that a client asks for must be here. No location is any location: clients that know nothing of a

@@ -8,6 +8,8 @@ use karri_objstore_service::{
 use karri_objstore_wire::{types, write_copy_object, write_upload_part_copy};
 
 use crate::S3;
+use crate::acl;
+use crate::authorize::Target;
 use crate::checksum::{object_text, parse_algorithm};
 use crate::conditions::{copy_conditions, write_conditions};
 use crate::convert::{fill_checksum, timestamp, wire_type};
@@ -50,6 +52,7 @@ pub(crate) async fn copy_object(s3: &S3, request: &ApiRequest) -> S3Result<ApiRe
         true => replacement(&request.headers)?,
         false => MetadataDirective::Copy,
     };
+    let access = acl::new_object(s3, request, bucket).await?;
     let asked = CopyRequest {
         source_conditions: copy_conditions(&request.headers)?,
         metadata,
@@ -58,8 +61,8 @@ pub(crate) async fn copy_object(s3: &S3, request: &ApiRequest) -> S3Result<ApiRe
         storage_class: storage_class.map(str::to_owned),
         checksum_algorithm: asked_algorithm(&request.headers)?,
         lock: asked_lock(&request.headers)?,
-        owner: None,
-        acl: None,
+        owner: access.owner,
+        acl: access.acl,
         conditions: write_conditions(&request.headers)?,
         source_bucket: source.bucket.clone(),
         source_key: source.key.clone(),
@@ -128,11 +131,12 @@ async fn admitted_source(s3: &S3, request: &ApiRequest) -> S3Result<(CopySource,
     let source = parse_copy_source(header)?;
     check_bucket_name(&source.bucket)?;
     check_key(&source.key)?;
-    let action = if source.version.is_some() { "s3:GetObjectVersion" } else { "s3:GetObject" };
-    s3.authorize(&request.caller, action, Some(&source.bucket), Some(&source.key)).await?;
+    let version = source.version.as_deref().map(parse_version).transpose()?;
+    let action = if version.is_some() { "s3:GetObjectVersion" } else { "s3:GetObject" };
+    let target = Target { bucket: &source.bucket, key: Some(&source.key), version };
+    s3.authorize(request, action, &target).await?;
     s3.check_owner(request, "x-amz-source-expected-bucket-owner", &source.bucket).await?;
     headers::refuse_customer_key_on_read(&request.headers, CUSTOMER_KEY_PREFIX)?;
-    let version = source.version.as_deref().map(parse_version).transpose()?;
     Ok((source, version))
 }
 

@@ -7,6 +7,8 @@ use karri_objstore_wire::{Operation, parse_delete_objects, types, write_delete_o
 use karri_ring_types::Timestamp;
 
 use crate::S3;
+use crate::acl;
+use crate::authorize::Target;
 use crate::body::checked_document;
 use crate::conditions::delete_conditions;
 use crate::dispatch::{bucket_of, object_of, parameter, wire_request};
@@ -33,7 +35,7 @@ pub(crate) async fn delete_object(s3: &S3, request: &ApiRequest) -> S3Result<Api
         if_size,
         if_last_modified,
         bypass_governance,
-        owner: None,
+        owner: acl::writer(&s3.rules(bucket).await?, &request.caller),
     };
     let deleted = s3.service.delete_object(DeleteRequest { bucket: bucket.to_owned(), item }).await;
     let deleted = deleted.map_err(|failure| from_service(failure, Subject::object(bucket, key)))?;
@@ -93,7 +95,8 @@ async fn admit(s3: &S3, request: &ApiRequest, bucket: &str, object: &types::Obje
     let version = object.version_id.as_deref().filter(|version| !version.is_empty());
     let version = version.map(parse_version).transpose()?;
     let action = if version.is_some() { "s3:DeleteObjectVersion" } else { "s3:DeleteObject" };
-    s3.authorize(&request.caller, action, Some(bucket), Some(&object.key)).await?;
+    let target = Target { bucket, key: Some(&object.key), version };
+    s3.authorize(request, action, &target).await?;
     let if_match = object.etag.as_deref().map(|etag| match etag {
         "*" => EtagCondition::Any,
         etag => EtagCondition::OneOf(vec![unquoted(etag).to_owned()]),
@@ -106,7 +109,7 @@ async fn admit(s3: &S3, request: &ApiRequest, bucket: &str, object: &types::Obje
         if_size: object.size.map(|size| u64::try_from(size).unwrap_or(u64::MAX)),
         if_last_modified,
         bypass_governance: asked_bypass(s3, request, bucket, Some(&object.key)).await?,
-        owner: None,
+        owner: acl::writer(&s3.rules(bucket).await?, &request.caller),
     })
 }
 

@@ -9,10 +9,11 @@ use karri_objstore_gateway::{
 };
 use karri_objstore_service::{BucketInfo, ObjectService};
 use karri_objstore_wire::{Operation, WireRequest, route};
+use karri_ring_types::Clock;
 use tracing::Instrument;
 
-use crate::authorize::{Access, Authorizer, Decision, action};
-use crate::error::{S3Result, access_denied, error, error_with, internal, invalid_argument};
+use crate::authorize::Identities;
+use crate::error::{S3Result, access_denied, error_with, internal, invalid_argument};
 use crate::fault::{Subject, from_service, from_wire};
 use crate::headers::text;
 use crate::{
@@ -30,7 +31,8 @@ pub struct S3Config {
 /// The S3 operations over an object service.
 pub struct S3 {
     pub(crate) service: Arc<ObjectService>,
-    authorizer: Arc<dyn Authorizer>,
+    pub(crate) identities: Arc<dyn Identities>,
+    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) region: String,
 }
 
@@ -67,9 +69,14 @@ impl Backend for S3 {
 }
 
 impl S3 {
-    /// Serves `service`; `authorizer` decides about each request.
-    pub fn new(service: Arc<ObjectService>, authorizer: Arc<dyn Authorizer>, config: S3Config) -> Self {
-        Self { service, authorizer, region: config.region }
+    /// Serves `service` to the principals that `identities` knows.
+    pub fn new(
+        service: Arc<ObjectService>,
+        identities: Arc<dyn Identities>,
+        clock: Arc<dyn Clock>,
+        config: S3Config,
+    ) -> Self {
+        Self { service, identities, clock, region: config.region }
     }
 
     fn answered(&self, named: &'static str, answer: S3Result<ApiResponse>, request: &ApiRequest) -> ApiResponse {
@@ -88,25 +95,19 @@ impl S3 {
         if let Some(key) = &request.key {
             names::check_key(key)?;
         }
-        let versioned = request.key.is_some() && parameter(request, "versionId").is_some();
-        let action = action(operation, versioned);
-        self.authorize(&request.caller, action, request.bucket.as_deref(), request.key.as_deref()).await?;
+        self.authorize_operation(operation, request).await?;
         self.check_expected_owner(operation, request).await?;
-        self.handle(operation, request).await
+        let is_read = matches!(operation, Operation::GetObject | Operation::HeadObject);
+        match self.handle(operation, request).await {
+            Err(failure) if is_read && failure.code == "NoSuchKey" => Err(self.hide_missing(request, failure).await),
+            answer => answer,
+        }
     }
 
-    /// 403 unless `caller` may do `action` there.
-    pub(crate) async fn authorize(
-        &self,
-        caller: &Caller,
-        action: &'static str,
-        bucket: Option<&str>,
-        key: Option<&str>,
-    ) -> S3Result<()> {
-        match self.authorizer.authorize(&Access { caller, action, bucket, key }).await {
-            Decision::Allow => Ok(()),
-            Decision::Deny => Err(access_denied()),
-        }
+    /// Without the right to list a bucket, a key that is not there looks like one that may not be read.
+    async fn hide_missing(&self, request: &ApiRequest, failure: ApiError) -> ApiError {
+        let (Some(bucket), Some(key)) = (request.bucket.as_deref(), request.key.as_deref()) else { return failure };
+        if self.may_know_missing(request, bucket, key).await { failure } else { access_denied() }
     }
 
     /// The record of `bucket`, which must exist.
@@ -125,10 +126,6 @@ impl S3 {
     /// Refuses when the account in `header` does not own `bucket`.
     pub(crate) async fn check_owner(&self, request: &ApiRequest, header: &str, bucket: &str) -> S3Result<()> {
         let Some(expected) = text(&request.headers, header)? else { return Ok(()) };
-        if expected.len() != ACCOUNT_ID_LENGTH || !expected.bytes().all(|byte| byte.is_ascii_digit()) {
-            let message = "The value of the expected bucket owner parameter must be an AWS account ID";
-            return Err(error("InvalidBucketOwnerAWSAccountID", 400, message));
-        }
         match self.bucket_info(bucket).await?.owner.account_id == expected {
             true => Ok(()),
             false => Err(access_denied()),
@@ -171,6 +168,7 @@ impl S3 {
             Operation::PutObjectRetention => object_lock::put_retention(self, request).await,
             Operation::GetObjectLegalHold => object_lock::get_legal_hold(self, request).await,
             Operation::PutObjectLegalHold => object_lock::put_legal_hold(self, request).await,
+            Operation::GetBucketAcl | Operation::GetObjectAcl => acl::get_acl(self, operation, request).await,
             Operation::PutBucketAcl | Operation::PutObjectAcl => acl::put_acl(self, operation, request).await,
             Operation::GetObjectTagging => tagging::get(self, request).await,
             Operation::PutObjectTagging => tagging::put(self, request).await,
@@ -182,9 +180,6 @@ impl S3 {
         }
     }
 }
-
-/// Digits of an account id.
-const ACCOUNT_ID_LENGTH: usize = 12;
 
 /// The operation that a request names, and no other.
 fn operation(request: &ApiRequest) -> S3Result<Operation> {

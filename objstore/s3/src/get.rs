@@ -52,6 +52,7 @@ pub(crate) async fn get_object(s3: &S3, request: &mut ApiRequest) -> S3Result<Ap
         Ok(outcome) => outcome,
         Err(failure) => return refused(failure, request, bucket, key),
     };
+    s3.authorize_read(request, &outcome.info).await?;
     let mut response = empty(StatusCode::OK);
     *response.status_mut() = describe(response.headers_mut(), request, &outcome.info, &outcome.served)?;
     tell_end(s3, request, response.headers_mut(), &outcome.info).await;
@@ -69,6 +70,7 @@ pub(crate) async fn head_object(s3: &S3, request: &mut ApiRequest) -> S3Result<A
         Ok(outcome) => outcome,
         Err(failure) => return refused(failure, request, bucket, key),
     };
+    s3.authorize_read(request, &outcome.info).await?;
     let mut response = empty(StatusCode::OK);
     *response.status_mut() = describe(response.headers_mut(), request, &outcome.info, &outcome.served)?;
     tell_end(s3, request, response.headers_mut(), &outcome.info).await;

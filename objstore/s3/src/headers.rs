@@ -4,7 +4,6 @@
 use std::borrow::Cow;
 
 use http::header::{CONTENT_ENCODING, HeaderMap};
-use karri_objstore_gateway::ApiError;
 
 use crate::config::tags;
 use crate::error::{S3Result, error, error_with, header_not_implemented, invalid_argument, invalid_request};
@@ -35,17 +34,6 @@ const STORAGE_CLASSES: [&str; 11] = [
 
 /// Storage classes whose objects a client must restore before reading, or that another product serves.
 const STORAGE_CLASSES_NOT_SERVED: [&str; 5] = ["GLACIER", "DEEP_ARCHIVE", "OUTPOSTS", "SNOW", "EXPRESS_ONEZONE"];
-
-const CANNED_ACLS: [&str; 8] = [
-    "private",
-    "public-read",
-    "public-read-write",
-    "authenticated-read",
-    "aws-exec-read",
-    "bucket-owner-read",
-    "bucket-owner-full-control",
-    "log-delivery-write",
-];
 
 /// Value of `name` as text; not UTF-8 is refused.
 pub(crate) fn text<'a>(headers: &'a HeaderMap, name: &str) -> S3Result<Option<&'a str>> {
@@ -148,10 +136,9 @@ pub(crate) fn website_redirect(headers: &HeaderMap) -> S3Result<Option<String>> 
     Ok(Some(location))
 }
 
-/// Refuses what a write may ask for and Karri cannot do: encryption, ACLs, appends.
+/// Refuses what a write may ask for and Karri cannot do: encryption, appends.
 pub(crate) fn refuse_unsupported_write(headers: &HeaderMap) -> S3Result<()> {
     refuse_encryption(headers)?;
-    refuse_acl(headers)?;
     match headers.contains_key("x-amz-write-offset-bytes") {
         true => Err(header_not_implemented("x-amz-write-offset-bytes")),
         false => Ok(()),
@@ -181,22 +168,6 @@ pub(crate) fn refuse_customer_key_on_read(headers: &HeaderMap, prefix: &str) -> 
         true => Err(invalid_request("The encryption parameters are not applicable to this object.")),
         false => Ok(()),
     }
-}
-
-/// Buckets have owner-enforced ownership: an ACL may only say what holds anyway.
-pub(crate) fn refuse_acl(headers: &HeaderMap) -> S3Result<()> {
-    if headers.keys().any(|name| name.as_str().starts_with("x-amz-grant-")) {
-        return Err(acl_not_supported());
-    }
-    match text(headers, "x-amz-acl")? {
-        None | Some("private" | "bucket-owner-full-control") => Ok(()),
-        Some(acl) if CANNED_ACLS.contains(&acl) => Err(acl_not_supported()),
-        Some(acl) => Err(invalid_argument("x-amz-acl", acl, "")),
-    }
-}
-
-pub(crate) fn acl_not_supported() -> ApiError {
-    error("AccessControlListNotSupported", 400, "The bucket does not allow ACLs")
 }
 
 #[cfg(test)]
@@ -246,9 +217,7 @@ mod tests {
         assert_eq!(code("x-amz-server-side-encryption", "AES256"), "NotImplemented");
         assert_eq!(code("x-amz-server-side-encryption", "rot13"), "InvalidArgument");
         assert_eq!(code("x-amz-server-side-encryption-customer-algorithm", "AES256"), "NotImplemented");
-        assert_eq!(code("x-amz-acl", "public-read"), "AccessControlListNotSupported");
-        assert_eq!(code("x-amz-acl", "mine"), "InvalidArgument");
-        assert_eq!(code("x-amz-grant-read", "id=1"), "AccessControlListNotSupported");
+        assert_eq!(code("x-amz-write-offset-bytes", "1"), "NotImplemented");
         assert!(refuse_unsupported_write(&map(&[("x-amz-acl", "private")])).is_ok());
     }
 

@@ -1,12 +1,14 @@
 //! The S3 operations: requests of the gateway become calls of the object service, and its answers become responses.
 //!
 //! ```no_run
-//! # fn serve(service: std::sync::Arc<karri_objstore_service::ObjectService>) {
-//! use std::sync::Arc;
-//! use karri_objstore_s3::{AccountAuthorizer, S3, S3Config};
+//! # use std::sync::Arc;
+//! # use karri_objstore_s3::Identities;
+//! # fn serve(service: Arc<karri_objstore_service::ObjectService>, identities: Arc<dyn Identities>) {
+//! use karri_objstore_s3::{S3, S3Config};
+//! use karri_ring_types::SystemClock;
 //!
-//! let authorizer = Arc::new(AccountAuthorizer::new("000000000000"));
-//! let backend = S3::new(service, authorizer, S3Config { region: "us-east-1".to_owned() });
+//! let clock = Arc::new(SystemClock::default());
+//! let backend = S3::new(service, identities, clock, S3Config { region: "us-east-1".to_owned() });
 //! # }
 //! ```
 //!
@@ -41,6 +43,7 @@ mod lock;
 mod multipart;
 mod multipart_list;
 mod names;
+mod new_bucket;
 mod object_lock;
 mod post;
 mod put;
@@ -51,5 +54,5 @@ mod tagging;
 mod version;
 mod versioning;
 
-pub use authorize::{Access, AccountAuthorizer, Authorizer, Decision};
+pub use authorize::{Account, Identities, OneAccount};
 pub use dispatch::{S3, S3Config};

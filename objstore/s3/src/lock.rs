@@ -6,6 +6,7 @@ use karri_objstore_service::{LockMode, ObjectLock, Retention};
 use karri_ring_types::Timestamp;
 
 use crate::S3;
+use crate::authorize::Target;
 use crate::convert::timestamp;
 use crate::error::{S3Result, invalid_argument};
 use crate::headers::text;
@@ -79,7 +80,8 @@ pub(crate) fn describe_lock(headers: &mut HeaderMap, lock: &ObjectLock) {
 pub(crate) async fn asked_bypass(s3: &S3, request: &ApiRequest, bucket: &str, key: Option<&str>) -> S3Result<bool> {
     let asked = text(&request.headers, BYPASS)?.is_some_and(|value| value.eq_ignore_ascii_case("true"));
     if asked {
-        s3.authorize(&request.caller, "s3:BypassGovernanceRetention", Some(bucket), key).await?;
+        let target = Target { bucket, key, version: None };
+        s3.authorize(request, "s3:BypassGovernanceRetention", &target).await?;
     }
     Ok(asked)
 }

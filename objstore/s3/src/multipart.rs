@@ -11,6 +11,7 @@ use karri_objstore_wire::{
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::S3;
+use crate::acl;
 use crate::body::document;
 use crate::checksum::{object_checksum, object_text, parse_algorithm, parse_type};
 use crate::conditions::write_conditions;
@@ -54,6 +55,7 @@ pub(crate) async fn create_multipart_upload(s3: &S3, request: &ApiRequest) -> S3
         }
         _ => {}
     }
+    let access = acl::new_object(s3, request, bucket).await?;
     let asked = CreateUploadRequest {
         content: content_headers(&request.headers)?,
         user_metadata: headers::user_metadata(&request.headers)?,
@@ -62,8 +64,8 @@ pub(crate) async fn create_multipart_upload(s3: &S3, request: &ApiRequest) -> S3
         checksum_algorithm: algorithm,
         checksum_type: kind,
         lock: asked_lock(&request.headers)?,
-        owner: None,
-        acl: None,
+        owner: access.owner,
+        acl: access.acl,
         bucket: bucket.to_owned(),
         key: key.to_owned(),
     };

@@ -10,6 +10,7 @@ use karri_objstore_service::{
 };
 
 use crate::S3;
+use crate::acl;
 use crate::body::Upload;
 use crate::checksum::{Claims, algorithm_header, claims, type_name};
 use crate::conditions::write_conditions;
@@ -31,6 +32,7 @@ pub(crate) async fn put_object(s3: &S3, request: &mut ApiRequest) -> S3Result<Ap
     let Claims { md5, algorithm, value } = claims(&request.headers)?;
     let trailing = if value.is_none() { algorithm } else { None };
     let tags = headers::tags(&request.headers)?;
+    let access = acl::new_object(s3, request, &bucket).await?;
     let put = PutRequest {
         content: content_headers(&request.headers)?,
         user_metadata: headers::user_metadata(&request.headers)?,
@@ -42,8 +44,8 @@ pub(crate) async fn put_object(s3: &S3, request: &mut ApiRequest) -> S3Result<Ap
         checksum_algorithm: algorithm,
         checksum: value,
         lock: asked_lock(&request.headers)?,
-        owner: None,
-        acl: None,
+        owner: access.owner,
+        acl: access.acl,
         bucket: bucket.clone(),
         key: key.clone(),
     };

@@ -7,6 +7,7 @@ mod config;
 mod credentials;
 mod dev;
 mod iam;
+mod identities;
 mod logging;
 mod node;
 mod status;

@@ -12,7 +12,7 @@ use karri_iam_service::{
 };
 use karri_objstore_gateway::{Gateway, GatewayConfig, TlsFiles};
 use karri_objstore_maintain::{LifecycleConfig, MaintainConfig, Maintenance, OrphanVerdicts};
-use karri_objstore_s3::{AccountAuthorizer, S3, S3Config};
+use karri_objstore_s3::{S3, S3Config};
 use karri_objstore_service::{ObjectService, ServiceConfig};
 use karri_ring_disk::{DiskPath, HostDisk};
 use karri_ring_extent::{ExtentConfig, ExtentStore};
@@ -30,10 +30,9 @@ use crate::admin::Admin;
 use crate::config::Config;
 use crate::credentials::RootCredentials;
 use crate::iam::{BucketUse, IamCommands};
+use crate::identities::KnownIdentities;
 use crate::status::{StatusService, StatusSources};
 
-/// The account of the root user until IAM has others.
-pub(crate) const ROOT_ACCOUNT: &str = "000000000000";
 /// How long the last writes may take when a node stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -182,9 +181,9 @@ pub(crate) async fn run(
     tasks.spawn(maintenance.run(background.clone()));
     tasks.spawn(identities.clone().run(background.clone()));
 
-    let authorizer = Arc::new(AccountAuthorizer::new(ROOT_ACCOUNT));
     let iam = Arc::new(IamApi::new(identities.clone(), Arc::new(BucketUse(service.clone())), &*config.s3.region));
-    let s3 = Arc::new(S3::new(service, authorizer, S3Config { region: config.s3.region.clone() }));
+    let known = Arc::new(KnownIdentities(identities.view().clone()));
+    let s3 = Arc::new(S3::new(service, known, clock.clone(), S3Config { region: config.s3.region.clone() }));
     let admin = Arc::new(Admin::new(sources, identities.view().clone()));
     let cluster_key = credentials.cluster_key();
     let sessions = Sessions::new(cluster_key, identities.view().clone(), clock.clone(), rng.clone());

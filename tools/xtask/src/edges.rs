@@ -39,6 +39,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "objstore/service",
             "objstore/s3",
             "objstore/maintain",
+            "iam/policy",
             "iam/service",
         ],
     ),

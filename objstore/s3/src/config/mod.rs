@@ -115,6 +115,9 @@ async fn put(s3: &S3, operation: Operation, kind: BucketConfigKind, request: &mu
         BucketConfigKind::Encryption => encryption::check(request, &body)?,
         other => simple::check(other, request, &body)?,
     };
+    if kind == BucketConfigKind::OwnershipControls {
+        s3.rules(bucket).await?.check_new_ownership(&document)?;
+    }
     let kept = s3.service.put_bucket_config(bucket, kind, document).await;
     kept.map_err(|failure| from_service(failure, Subject::bucket(bucket)))?;
     Ok(empty(match kind {

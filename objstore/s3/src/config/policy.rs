@@ -7,6 +7,7 @@ use karri_objstore_service::{BucketConfigKind, BucketSettings};
 use karri_objstore_wire::{parse_put_public_access_block, types, write_get_bucket_policy_status};
 
 use crate::S3;
+use crate::authorize::Identities;
 use crate::dispatch::{bucket_of, stored_request};
 use crate::error::{S3Result, access_denied, error};
 use crate::fault::{Subject, from_service};
@@ -26,6 +27,7 @@ pub(super) async fn check(s3: &S3, request: &ApiRequest, body: &[u8]) -> S3Resul
     if !policy.statements().iter().all(|statement| is_about(statement, bucket)) {
         return Err(malformed("Policy has invalid resource"));
     }
+    check_principals(&policy, &*s3.identities)?;
     if policy.is_public() {
         let settings = s3.service.bucket_settings(bucket).await;
         let settings = settings.map_err(|failure| from_service(failure, Subject::bucket(bucket)))?;
@@ -34,6 +36,18 @@ pub(super) async fn check(s3: &S3, request: &ApiRequest, body: &[u8]) -> S3Resul
         }
     }
     Ok(Bytes::copy_from_slice(body))
+}
+
+/// A principal that is not there would come alive when somebody makes one of its name.
+fn check_principals(policy: &Policy, identities: &dyn Identities) -> S3Result<()> {
+    for statement in policy.statements() {
+        let unknown = statement.aws_principals().find(|name| !identities.principal_exists(name));
+        let stranger = || statement.canonical_users().find(|id| identities.account_by_canonical_id(id).is_none());
+        if let Some(name) = unknown.or_else(stranger) {
+            return Err(malformed(&format!("Invalid principal in policy: {name}")));
+        }
+    }
+    Ok(())
 }
 
 /// Whether a statement speaks of nothing but this bucket and its objects.
@@ -78,15 +92,10 @@ fn malformed(message: &str) -> ApiError {
     error("MalformedPolicy", 400, message)
 }
 
-/// GetBucketPolicyStatus. A bucket without a policy is not public.
+/// GetBucketPolicyStatus: whether the policy or the list opens the bucket to everybody.
 pub(super) async fn status(s3: &S3, request: &ApiRequest) -> S3Result<ApiResponse> {
     let bucket = bucket_of(request)?;
-    let policy = s3.service.bucket_config(bucket, BucketConfigKind::Policy).await;
-    let policy = policy.map_err(|failure| from_service(failure, Subject::bucket(bucket)))?;
-    let is_public = policy.is_some_and(|document| {
-        let text = String::from_utf8_lossy(&document);
-        Policy::parse(&text, PolicyKind::Resource).is_ok_and(|policy| policy.is_public())
-    });
+    let is_public = s3.rules(bucket).await?.is_public();
     let policy_status = Some(types::PolicyStatus { is_public: Some(is_public) });
     Ok(wire(write_get_bucket_policy_status(&types::GetBucketPolicyStatusOutput { policy_status })))
 }

@@ -73,7 +73,7 @@ async fn sub_resources_that_nobody_configured() {
     let acl = s3.get("/one?acl").await.expect(200);
     assert_eq!(acl.element("Permission").as_deref(), Some("FULL_CONTROL"));
     s3.put("/one?acl", &[], &acl.body).await.expect(200);
-    s3.put("/one?acl", &[("x-amz-acl", "public-read")], b"").await.expect_error(400, "AccessControlListNotSupported");
+    s3.put("/one?acl", &[("x-amz-acl", "everybody")], b"").await.expect_error(400, "InvalidArgument");
     s3.send("DELETE", "/one?notification", &[], b"").await.expect_error(501, "NotImplemented");
     s3.put("/one?versioning", &[], b"<x/>").await.expect_error(400, "MalformedXML");
     s3.send("HEAD", "/one", &[], b"").await.expect(200);

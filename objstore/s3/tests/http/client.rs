@@ -72,6 +72,11 @@ impl Answer {
 }
 
 impl Client {
+    /// The same client with another key.
+    pub(crate) fn with_key(&self, access_key: &str) -> Self {
+        Self { address: self.address, access_key: access_key.to_owned(), secret_key: self.secret_key.clone() }
+    }
+
     pub(crate) async fn get(&self, target: &str) -> Answer {
         self.send("GET", target, &[], b"").await
     }

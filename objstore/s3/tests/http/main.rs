@@ -1,6 +1,7 @@
 //! The S3 operations over HTTP, signed, on one real node in this process.
 
 mod access;
+mod acls;
 mod buckets;
 mod client;
 mod configs;
@@ -8,4 +9,6 @@ mod forms;
 mod multipart;
 mod node;
 mod objects;
+mod people;
+mod policies;
 mod versions;

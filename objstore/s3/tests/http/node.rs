@@ -2,11 +2,8 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
-use karri_objstore_gateway::{
-    AdminPages, Credential, CredentialRefusal, Credentials, Gateway, GatewayConfig, Principal,
-};
-use karri_objstore_s3::{AccountAuthorizer, Authorizer, S3, S3Config};
+use karri_objstore_gateway::{AdminPages, Gateway, GatewayConfig};
+use karri_objstore_s3::{S3, S3Config};
 use karri_objstore_service::{ObjectService, ServiceConfig};
 use karri_ring_disk::DiskPath;
 use karri_ring_extent::{ExtentConfig, ExtentStore};
@@ -20,11 +17,9 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 use crate::client::{Client, REGION};
+use crate::people::{People, ROOT_KEY, SECRET_KEY};
 
 const NODE: NodeId = NodeId(1);
-const ACCOUNT: &str = "000000000000";
-const ACCESS_KEY: &str = "AKIATEST";
-const SECRET_KEY: &str = "secret";
 
 /// 2026-01-01, which is when the client signs.
 const NOW: Timestamp = Timestamp(1_767_225_600_000);
@@ -42,15 +37,6 @@ impl LayoutSource for OneNode {
 }
 
 struct Root;
-
-#[async_trait]
-impl Credentials for Root {
-    async fn lookup(&self, access_key: &str, _: Option<&str>) -> Result<Credential, CredentialRefusal> {
-        let principal = Principal::account_root(ACCOUNT, &"0".repeat(64), "root");
-        let known = access_key == ACCESS_KEY;
-        if known { Ok(Credential::new(SECRET_KEY, principal)) } else { Err(CredentialRefusal::UnknownKey) }
-    }
-}
 
 impl AdminPages for Root {
     fn live(&self) -> bool {
@@ -82,11 +68,11 @@ impl Drop for Node {
 
 /// A new node whose root may do everything, and a client of it.
 pub(crate) async fn start() -> (Node, Client) {
-    start_with(Arc::new(AccountAuthorizer::new(ACCOUNT))).await
+    start_with(r#"{"Effect": "Deny", "Action": "*", "Resource": "*"}"#).await
 }
 
-/// As [`start`], with another judge.
-pub(crate) async fn start_with(authorizer: Arc<dyn Authorizer>) -> (Node, Client) {
+/// As [`start`], with the statements that hold for the user ann.
+pub(crate) async fn start_with(statements: &str) -> (Node, Client) {
     let dir = tempfile::tempdir().expect("a folder");
     let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(NOW));
     let rng: Arc<dyn Rng> = Arc::new(SystemRng);
@@ -116,12 +102,13 @@ pub(crate) async fn start_with(authorizer: Arc<dyn Authorizer>) -> (Node, Client
     let config = ServiceConfig::default();
     let service = ObjectService::new(meta.client(), storage.client(), clock.clone(), rng.clone(), config);
 
-    let s3 = Arc::new(S3::new(service, authorizer, S3Config { region: REGION.to_owned() }));
+    let people = Arc::new(People::new(statements));
+    let s3 = S3::new(service, people.clone(), clock.clone(), S3Config { region: REGION.to_owned() });
     let config = GatewayConfig::new(([127, 0, 0, 1], 0).into(), REGION);
-    let gateway = Gateway::bind(config, Arc::new(Root), s3, Arc::new(Root), clock, rng).await.expect("bind");
+    let gateway = Gateway::bind(config, people, Arc::new(s3), Arc::new(Root), clock, rng).await.expect("bind");
     let address = gateway.local_addr();
     let stop = CancellationToken::new();
     tokio::spawn(gateway.serve(stop.clone()));
-    let client = Client { address, access_key: ACCESS_KEY.to_owned(), secret_key: SECRET_KEY.to_owned() };
+    let client = Client { address, access_key: ROOT_KEY.to_owned(), secret_key: SECRET_KEY.to_owned() };
     (Node { _dir: dir, _meta: meta, _storage: storage, stop }, client)
 }

@@ -1,83 +1,45 @@
-//! Who may do what. The gateway says who calls; an [`Authorizer`] decides, before a byte of the body is read.
+//! Which IAM actions an operation needs.
 
-use async_trait::async_trait;
-use karri_objstore_gateway::Caller;
+use http::HeaderMap;
 use karri_objstore_wire::Operation;
 
-/// One question: may `caller` do `action` to this resource?
-#[derive(Debug)]
-pub struct Access<'a> {
-    /// Who asks.
-    pub caller: &'a Caller,
-    /// The IAM action, such as `s3:GetObject`.
-    pub action: &'static str,
-    /// The bucket; absent for `s3:ListAllMyBuckets`.
-    pub bucket: Option<&'a str>,
-    /// The object, for object actions.
-    pub key: Option<&'a str>,
+/// The action that `operation` needs on the resource in its URL; a named version has actions of its own.
+pub(crate) fn action(operation: Operation, names_version: bool) -> &'static str {
+    let action = current_action(operation);
+    if names_version { version_action(action) } else { action }
 }
 
-/// The decision.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Decision {
-    /// Go on.
-    Allow,
-    /// 403 `AccessDenied`.
-    Deny,
-}
-
-/// Decides about every request, each copy source and each key of a DeleteObjects.
-#[async_trait]
-pub trait Authorizer: Send + Sync + 'static {
-    /// Decides about `access`.
-    async fn authorize(&self, access: &Access<'_>) -> Decision;
-}
-
-/// Until IAM arrives: every authenticated principal of one account may do everything, nobody else anything.
-#[derive(Debug)]
-pub struct AccountAuthorizer {
-    account_id: String,
-}
-
-impl AccountAuthorizer {
-    /// Lets in the principals of `account_id`.
-    pub fn new(account_id: impl Into<String>) -> Self {
-        Self { account_id: account_id.into() }
+/// The action on a named version that `action` is on the current one.
+pub(crate) fn version_action(action: &'static str) -> &'static str {
+    match action {
+        "s3:GetObject" => "s3:GetObjectVersion",
+        "s3:GetObjectAttributes" => "s3:GetObjectVersionAttributes",
+        "s3:GetObjectAcl" => "s3:GetObjectVersionAcl",
+        "s3:PutObjectAcl" => "s3:PutObjectVersionAcl",
+        "s3:GetObjectTagging" => "s3:GetObjectVersionTagging",
+        "s3:PutObjectTagging" => "s3:PutObjectVersionTagging",
+        "s3:DeleteObjectTagging" => "s3:DeleteObjectVersionTagging",
+        "s3:DeleteObject" => "s3:DeleteObjectVersion",
+        other => other,
     }
 }
 
-#[async_trait]
-impl Authorizer for AccountAuthorizer {
-    async fn authorize(&self, access: &Access<'_>) -> Decision {
-        match access.caller {
-            Caller::Principal(principal) if principal.account_id == self.account_id => Decision::Allow,
-            Caller::Principal(_) | Caller::Anonymous => Decision::Deny,
-        }
-    }
+/// What a write of an object needs beside `s3:PutObject`, for what its headers ask.
+pub(crate) fn extra_actions(operation: Operation, headers: &HeaderMap) -> impl Iterator<Item = &'static str> {
+    let is_write = matches!(operation, Operation::PutObject | Operation::CopyObject | Operation::CreateMultipartUpload);
+    let has = |name: &str| headers.contains_key(name);
+    let asks_for_acl = headers.keys().any(|name| name.as_str().starts_with("x-amz-grant-"))
+        || headers.get("x-amz-acl").is_some_and(|value| value != "private");
+    let needed = [
+        (has("x-amz-tagging"), "s3:PutObjectTagging"),
+        (asks_for_acl, "s3:PutObjectAcl"),
+        (has("x-amz-object-lock-mode") || has("x-amz-object-lock-retain-until-date"), "s3:PutObjectRetention"),
+        (has("x-amz-object-lock-legal-hold"), "s3:PutObjectLegalHold"),
+    ];
+    needed.into_iter().filter_map(move |(is_asked, action)| (is_write && is_asked).then_some(action))
 }
 
-/// The IAM action that `operation` needs on the resource in its URL.
-pub(crate) fn action(operation: Operation, versioned: bool) -> &'static str {
-    match versioned.then(|| version_action(operation)).flatten() {
-        Some(action) => action,
-        None => plain_action(operation),
-    }
-}
-
-/// The actions on a version that is named.
-fn version_action(operation: Operation) -> Option<&'static str> {
-    Some(match operation {
-        Operation::GetObject | Operation::HeadObject => "s3:GetObjectVersion",
-        Operation::GetObjectAttributes => "s3:GetObjectVersionAttributes",
-        Operation::DeleteObject => "s3:DeleteObjectVersion",
-        Operation::GetObjectAcl => "s3:GetObjectVersionAcl",
-        Operation::PutObjectAcl => "s3:PutObjectVersionAcl",
-        Operation::GetObjectTagging => "s3:GetObjectVersionTagging",
-        _ => return None,
-    })
-}
-
-fn plain_action(operation: Operation) -> &'static str {
+fn current_action(operation: Operation) -> &'static str {
     match operation {
         Operation::ListBuckets => "s3:ListAllMyBuckets",
         Operation::CreateBucket => "s3:CreateBucket",
@@ -147,12 +109,37 @@ fn subresource_action(operation: Operation) -> &'static str {
         Operation::GetObjectTagging => "s3:GetObjectTagging",
         Operation::GetObjectRetention => "s3:GetObjectRetention",
         Operation::GetObjectLegalHold => "s3:GetObjectLegalHold",
-        Operation::PutBucketVersioning => "s3:PutBucketVersioning",
-        Operation::PutObjectLockConfiguration => "s3:PutBucketObjectLockConfiguration",
         Operation::PutObjectRetention => "s3:PutObjectRetention",
         Operation::PutObjectLegalHold => "s3:PutObjectLegalHold",
+        Operation::PutObjectLockConfiguration => "s3:PutBucketObjectLockConfiguration",
+        Operation::PutBucketVersioning => "s3:PutBucketVersioning",
         Operation::PutBucketLifecycleConfiguration | Operation::DeleteBucketLifecycle => "s3:PutLifecycleConfiguration",
         // An action that no policy grants: an operation without a line here is refused to all but the account's own.
         _ => "s3:Unknown",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_operation_has_an_action() {
+        for operation in Operation::ALL {
+            assert_ne!(action(*operation, false), "s3:Unknown", "{operation:?}");
+        }
+    }
+
+    #[test]
+    fn versions_and_headers_have_actions_of_their_own() {
+        assert_eq!(action(Operation::HeadObject, true), "s3:GetObjectVersion");
+        assert_eq!(action(Operation::GetObjectAcl, true), "s3:GetObjectVersionAcl");
+        assert_eq!(action(Operation::PutObject, true), "s3:PutObject");
+        let headers = [("x-amz-tagging", "a=b"), ("x-amz-acl", "public-read"), ("x-amz-object-lock-legal-hold", "ON")];
+        let headers = headers.map(|(name, value)| (name.parse().expect("name"), value.parse().expect("value")));
+        let headers = HeaderMap::from_iter(headers);
+        let extra: Vec<_> = extra_actions(Operation::PutObject, &headers).collect();
+        assert_eq!(extra, ["s3:PutObjectTagging", "s3:PutObjectAcl", "s3:PutObjectLegalHold"]);
+        assert_eq!(extra_actions(Operation::GetObject, &headers).count(), 0);
     }
 }
