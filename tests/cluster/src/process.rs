@@ -282,6 +282,11 @@ impl Cluster {
         &self.credentials
     }
 
+    /// A node's configuration file.
+    pub fn config(&self, index: usize) -> &Path {
+        &self.nodes[index].config
+    }
+
     /// A node's data folder.
     pub fn data_dir(&self, index: usize) -> &Path {
         &self.nodes[index].data_dir

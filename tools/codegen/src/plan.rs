@@ -110,7 +110,10 @@ impl Resolver<'_> {
             (None, Some(index)) => output.members[index].wire.clone(),
             (None, None) => {
                 let wrapper = operation.output.as_ref().and_then(|output| output.result_wrapper.clone());
-                wrapper.unwrap_or_else(|| format!("{name}Result"))
+                match output.members.is_empty() {
+                    true => wrapper.unwrap_or_default(),
+                    false => wrapper.unwrap_or_else(|| format!("{name}Result")),
+                }
             }
         };
         Ok(Operation {

@@ -35,5 +35,8 @@ pub fn parse_update_role(form: &Form) -> Result<UpdateRoleInput, WireError> {
 
 /// The answer of `UpdateRole`.
 pub fn write_update_role(_output: &UpdateRoleOutput, request_id: &str) -> Vec<u8> {
-    XmlWriter::new(XMLNS, "UpdateRoleResponse").finish(request_id)
+    let mut xml = XmlWriter::new(XMLNS, "UpdateRoleResponse");
+    xml.open("UpdateRoleResult");
+    xml.close("UpdateRoleResult");
+    xml.finish(request_id)
 }

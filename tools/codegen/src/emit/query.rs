@@ -43,7 +43,8 @@ impl Codec for Query {
             "/// The answer of `{name}`.\npub fn write_{snake}({argument}: &{}, request_id: &str) -> Vec<u8> {{\n",
             output.name
         );
-        if output.members.is_empty() {
+        // UpdateRole has a wrapper with nothing in it, and clients look for it.
+        if output.members.is_empty() && operation.root.is_empty() {
             let _ = writeln!(code, "XmlWriter::new(XMLNS, \"{name}Response\").finish(request_id)\n}}\n");
             return Ok(code);
         }
