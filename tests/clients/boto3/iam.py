@@ -353,6 +353,10 @@ def accounts():
     for action in ("CreateAccount", "ListAccounts", "DeleteAccount"):
         status, text = query(action, tenant, AccountName="tenant-two")
         assert status == 403 and "AccessDenied" in text, (action, text)
+    status, text = query("CreateAccessKey", DelegateAccount="tenant-one")
+    assert status == 200 and secret(re.search(r"<SecretAccessKey>(.*?)<", text).group(1)), text
+    status, text = query("ListUsers", tenant, DelegateAccount="karri")
+    assert status == 403 and "AccessDenied" in text, text
     iam.create_user(UserName="ada.l")
     fails("EntityAlreadyExists", 409, iam.create_account_alias, AccountAlias="karri")
     status, text = query("DeleteAccount", AccountName="tenant-one")

@@ -1,14 +1,19 @@
 //! From a form to the action's handler and to the document of its answer.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use karri_iam_policy::{Principal, PrincipalKind};
 use karri_iam_wire::iam::{self, ErrorCode, Operation, types as t};
 use karri_iam_wire::{Form, WireError};
 
 use super::{
-    Answer, Api, Call, CallInfo, accounts, certificates, details, groups, inline, keys, managed_policies, mfa, oidc,
-    passwords, profiles, report, roles, simulate, tags, users,
+    ADMIN_ACCOUNT, Answer, Api, Call, CallInfo, accounts, certificates, details, groups, inline, keys,
+    managed_policies, mfa, oidc, passwords, profiles, report, roles, simulate, tags, users,
 };
+
+/// The parameter by which the cloud's administrator names another account, as Eucalyptus has it.
+const DELEGATE: &str = "DelegateAccount";
 
 /// An answered request: the operation, if it is one, and its document or refusal.
 pub struct Answered {
@@ -182,6 +187,17 @@ impl Api {
             Err(error) => return Answered { operation: None, result: Err(error) },
         };
         let name = operation.as_str();
+        let delegated;
+        let info = match form.text(DELEGATE) {
+            Some(account) => match self.delegate(info, account).await {
+                Ok(info) => {
+                    delegated = info;
+                    &delegated
+                }
+                Err(error) => return Answered { operation: Some(name), result: Err(error) },
+            },
+            None => info,
+        };
         let call = Call { api: self, info, action: format!("iam:{name}"), is_authorized: AtomicBool::new(false) };
         // What is decided and answered here is never older than the request.
         let result = match self.store.refresh().await {
@@ -193,5 +209,22 @@ impl Api {
             return Answered { operation: Some(name), result: Err(ErrorCode::InternalFailure.into()) };
         }
         Answered { operation: Some(name), result }
+    }
+
+    /// The root user of the cloud administrator's account may act as any other account's.
+    async fn delegate(&self, info: &CallInfo, account: &str) -> Answer<CallInfo> {
+        if info.caller.kind != PrincipalKind::AccountRoot || info.caller.account_id != ADMIN_ACCOUNT {
+            let message = format!("User: {} is not authorized to act for account {account}", info.caller.arn);
+            return Err(ErrorCode::AccessDenied.with(message));
+        }
+        self.store.refresh().await?;
+        let view = self.store.view();
+        let found = view.account_by_alias(account).or_else(|| view.account(account));
+        let missing = || ErrorCode::NoSuchEntity.with(format!("The account with name {account} cannot be found."));
+        let found = found.ok_or_else(missing)?;
+        let record = super::record(&found)?;
+        let caller = Arc::new(Principal::account_root(record.id.clone(), record.canonical_id.clone()));
+        tracing::info!(account = record.id, "the cloud's administrator acts for an account");
+        Ok(CallInfo { caller, ..info.clone() })
     }
 }
