@@ -4,6 +4,7 @@ command, as JSON, that makes new root keys. Ends with
 "iam: all passed" or a traceback."""
 
 import base64
+import concurrent.futures
 import csv
 import hashlib
 import hmac
@@ -393,7 +394,34 @@ def objects():
     ROOT.detach_user_policy(UserName="ada.l", PolicyArn="arn:aws:iam::aws:policy/AmazonS3FullAccess")
 
 
+def races():
+    """Of many who make the same user through all nodes one does; a user gets two keys, however many ask."""
+    def many(call):
+        with concurrent.futures.ThreadPoolExecutor(12) as pool:
+            results = list(pool.map(lambda number: attempt(call, number), range(12)))
+        return [result for result in results if result == "made"], [result for result in results if result != "made"]
+
+    def attempt(call, number):
+        iam = client("iam", number)
+        try:
+            answer = call(iam)
+            if "AccessKey" in answer:
+                secret(answer["AccessKey"]["SecretAccessKey"])
+            return "made"
+        except ClientError as error:
+            return error.response["Error"]["Code"]
+
+    made, refused = many(lambda iam: iam.create_user(UserName="raced"))
+    assert len(made) == 1 and set(refused) == {"EntityAlreadyExists"}, (made, refused)
+    made, refused = many(lambda iam: iam.create_access_key(UserName="raced"))
+    assert len(made) == 2 and set(refused) == {"LimitExceeded"}, (made, refused)
+    for key in ROOT.list_access_keys(UserName="raced")["AccessKeyMetadata"]:
+        ROOT.delete_access_key(UserName="raced", AccessKeyId=key["AccessKeyId"])
+    ROOT.delete_user(UserName="raced")
+
+
 users()
+races()
 groups()
 keys_and_decisions()
 managed_policies()

@@ -178,7 +178,7 @@ pub(crate) fn reference() -> String {
         page.push_str(&format!("| `{key}` | {kind} | {default} | {meaning} |\n"));
     }
     page.push_str(
-        "\n`KARRI_ROOT_ACCESS_KEY` and `KARRI_ROOT_SECRET_KEY` in the environment set the root user's keys; without them \
+        "\n`KARRI_ROOT_ACCESS_KEY` and `KARRI_ROOT_SECRET_KEY` in the environment set the first root user's keys when a cluster is made; without them \
          `karri cluster init` makes a pair, keeps it in the data folder with mode 0600 and prints it.\n",
     );
     page

@@ -5,11 +5,11 @@ use argon2::{Argon2, Params};
 use karri_iam_policy::PrincipalKind;
 use karri_iam_wire::WireError;
 use karri_iam_wire::iam::{ErrorCode, types as t};
-use karri_ring_types::Rng;
+use zeroize::Zeroizing;
 
 use super::{Answer, Call, answers, keys, record, users};
 use crate::model::{AccountRecord, LoginProfile, PasswordPolicy};
-use crate::seal::{Sealed, Sealer};
+use crate::seal::Sealed;
 
 /// Passwords in a row that a policy can keep from being used again.
 const EARLIER_MAX: usize = 24;
@@ -29,20 +29,29 @@ fn place(user_id: &str) -> String {
     format!("password {user_id}")
 }
 
-/// The hash of a password, sealed.
-fn hash(sealer: &Sealer, rng: &dyn Rng, user_id: &str, password: &str) -> Answer<Sealed> {
+/// The hash of a password, sealed. Hashing takes a while: it does so on a thread of its own.
+async fn hash(call: &Call<'_>, user_id: &str, password: &str) -> Answer<Sealed> {
     let mut salt = [0; SALT_BYTES];
-    rng.fill(&mut salt);
-    let salt = SaltString::encode_b64(&salt).map_err(|_| WireError::from(ErrorCode::InternalFailure))?;
-    let hashed = hasher().hash_password(password.as_bytes(), &salt);
-    let text = hashed.map_err(|_| WireError::from(ErrorCode::InternalFailure))?.to_string();
-    Ok(sealer.seal(rng, &place(user_id), text.as_bytes()))
+    call.store().rng().fill(&mut salt);
+    let password = Zeroizing::new(password.to_owned());
+    let hashed = tokio::task::spawn_blocking(move || {
+        let salt = SaltString::encode_b64(&salt).ok()?;
+        Some(hasher().hash_password(password.as_bytes(), &salt).ok()?.to_string())
+    });
+    let text = hashed.await.ok().flatten().ok_or_else(|| WireError::from(ErrorCode::InternalFailure))?;
+    Ok(call.view().sealer().seal(call.store().rng(), &place(user_id), text.as_bytes()))
 }
 
-/// Whether a password is the one that was hashed.
-fn verify(sealer: &Sealer, user_id: &str, password: &str, hash: &Sealed) -> bool {
-    let Ok(text) = sealer.open_text(&place(user_id), hash) else { return false };
-    PasswordHash::new(&text).is_ok_and(|hash| hasher().verify_password(password.as_bytes(), &hash).is_ok())
+/// Whether a password is one of those that were hashed.
+async fn is_one_of(call: &Call<'_>, user_id: &str, password: &str, hashes: &[&Sealed]) -> Answer<bool> {
+    let open = |hash: &&Sealed| call.view().sealer().open_text(&place(user_id), hash).ok();
+    let texts: Vec<_> = hashes.iter().filter_map(open).collect();
+    let password = Zeroizing::new(password.to_owned());
+    let verified = tokio::task::spawn_blocking(move || {
+        let is_it = |hash: PasswordHash<'_>| hasher().verify_password(password.as_bytes(), &hash).is_ok();
+        texts.iter().any(|text| PasswordHash::new(text).is_ok_and(is_it))
+    });
+    verified.await.map_err(|_| ErrorCode::InternalFailure.into())
 }
 
 fn violation(what: &str) -> WireError {
@@ -102,7 +111,7 @@ pub(super) async fn create_login_profile(
     let owner = owner_id(call, &subject)?;
     let password = input.password.ok_or_else(|| ErrorCode::ValidationError.with("A password is needed"))?;
     check(record(&account)?, password.reveal())?;
-    let hash = hash(call.view().sealer(), call.store().rng(), &owner, password.reveal())?;
+    let hash = hash(call, &owner, password.reveal()).await?;
     call.change(|change| {
         let now = change.now();
         keys::edit(change, &subject, |secrets, name| {
@@ -159,17 +168,18 @@ async fn set(
     let owner = owner_id(call, subject)?;
     let (secrets, name) = keys::secrets(&account, subject)?;
     let profile = secrets.login.as_ref().ok_or_else(|| missing(&name))?;
-    let sealer = call.view().sealer();
-    if old.is_some_and(|old| !verify(sealer, &owner, old, &profile.hash)) {
+    if let Some(old) = old
+        && !is_one_of(call, &owner, old, &[&profile.hash]).await?
+    {
         return Err(ErrorCode::AccessDenied.with("The old password was incorrect."));
     }
     check(account_record, password)?;
     let kept = account_record.password_policy.as_ref().and_then(|policy| policy.reuse_prevention).unwrap_or(0) as usize;
-    let earlier = std::iter::once(&profile.hash).chain(&profile.earlier).take(kept);
-    if earlier.into_iter().any(|hash| verify(sealer, &owner, password, hash)) {
+    let earlier: Vec<_> = std::iter::once(&profile.hash).chain(&profile.earlier).take(kept).collect();
+    if is_one_of(call, &owner, password, &earlier).await? {
         return Err(violation("not be one of the earlier ones"));
     }
-    let hash = hash(sealer, call.store().rng(), &owner, password)?;
+    let hash = hash(call, &owner, password).await?;
     call.change(|change| {
         let now = change.now();
         keys::edit(change, subject, |secrets, name| {
