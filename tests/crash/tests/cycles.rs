@@ -1,0 +1,110 @@
+//! Power cuts at any write, failing and full disks and flipped bits: nothing that was acknowledged is lost.
+//!
+//! `KARRI_CRASH_CYCLES` sets how many (400), `KARRI_CRASH_SEED` the seed of the only run, to see a failure again.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::Result;
+use karri_tests_crash::cycle::{self, Tally};
+use karri_tests_disk::{Lie, Sync};
+
+const CYCLES: u64 = 400;
+/// Runs within which a planted fault must be found.
+const MUTANT_RUNS: u64 = 40;
+/// Runs at the same time.
+const THREADS: u64 = 2;
+
+fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name} is not a number: {text}")))
+}
+
+/// A run on a runtime of its own, so that nothing of it is left.
+fn run(seed: u64, lies: &[Lie]) -> Result<Tally> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(cycle::run(seed, lies))
+}
+
+/// Runs seeds from `first` on until `enough` or a failure.
+fn runs(first: u64, enough: impl Fn(&Tally) -> bool) -> (Tally, Option<(u64, anyhow::Error)>) {
+    let mut tally = Tally::default();
+    for seed in (first..).step_by(THREADS as usize) {
+        if enough(&tally) {
+            break;
+        }
+        match run(seed, &[]) {
+            Ok(one) => tally.add(&one),
+            Err(error) => return (tally, Some((seed, error))),
+        }
+    }
+    (tally, None)
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_whenever_the_power_goes() {
+    if let Some(seed) = number("KARRI_CRASH_SEED") {
+        let tally = run(seed, &[]).unwrap_or_else(|error| panic!("seed {seed}: {error:?}"));
+        println!("seed {seed}: {tally}");
+        return;
+    }
+    let cycles = number("KARRI_CRASH_CYCLES").unwrap_or(CYCLES);
+    // Other seeds each day, the same all day.
+    let day = std::time::UNIX_EPOCH.elapsed().expect("after 1970").as_secs() / 86_400;
+    let threads: Vec<_> = (0..THREADS)
+        .map(|thread| {
+            let first = day * 1_000_000 + thread;
+            std::thread::spawn(move || runs(first, |tally| tally.cycles * THREADS >= cycles))
+        })
+        .collect();
+    let mut tally = Tally::default();
+    for thread in threads {
+        let (one, failure) = thread.join().expect("a run panicked");
+        tally.add(&one);
+        if let Some((seed, error)) = failure {
+            panic!(
+                "seed {seed}: {error:?}\nagain: KARRI_CRASH_SEED={seed} cargo test -p karri-tests-crash --test cycles nothing"
+            );
+        }
+    }
+    println!("{tally}");
+    assert_eq!(tally.missing(), Vec::<&str>::new(), "a fault that never came proves nothing");
+}
+
+/// A sync that is forgotten must be found.
+fn caught(name: &str, what: Sync, under: &str, ending: &'static str) {
+    let begun = Instant::now();
+    let lies = [Lie { what, under: PathBuf::from("/karri-in-memory/1").join(under), ending }];
+    for seed in 0..MUTANT_RUNS {
+        if let Err(error) = run(seed, &lies) {
+            println!("mutant {name}: caught by seed {seed} after {:.1?}: {error:#}", begun.elapsed());
+            return;
+        }
+    }
+    panic!("mutant {name} lived through {MUTANT_RUNS} runs");
+}
+
+#[test]
+fn mutant_raft_flusher_without_sync_is_caught() {
+    caught("the Raft flusher does not sync", Sync::File, "raft", ".log");
+}
+
+#[test]
+fn mutant_small_runs_without_sync_are_caught() {
+    caught("small runs are not synced", Sync::File, "extents/db", ".log");
+}
+
+#[test]
+fn mutant_ingested_files_without_sync_are_caught() {
+    caught("ingested files are not synced", Sync::File, "extents", ".sst");
+}
+
+#[test]
+fn mutant_folders_without_sync_are_caught() {
+    caught("folders of extents are not synced", Sync::Folder, "extents", "");
+}
+
+#[test]
+fn mutant_raft_folder_without_sync_is_caught() {
+    caught("the folder of the Raft logs is not synced", Sync::Folder, "raft", "");
+}
