@@ -42,6 +42,14 @@ impl Encoding {
         }
     }
 
+    /// As [`Encoding::print`].
+    fn print_own(self, text: String) -> String {
+        match self {
+            Self::Plain => text,
+            Self::Url => url_encode(&text),
+        }
+    }
+
     /// What the listing says of itself.
     pub(crate) fn wire(self) -> Option<types::EncodingType> {
         (self == Self::Url).then_some(types::EncodingType::Url)
@@ -105,7 +113,7 @@ pub(crate) async fn list_objects(s3: &S3, request: &ApiRequest) -> S3Result<ApiR
         is_truncated: Some(page.next.is_some()),
         marker: query.print(Some(marker)),
         next_marker: query.print(next),
-        contents: contents(&page.entries, query.encoding, Some(&owner)),
+        contents: contents(page.entries, query.encoding, Some(&owner)),
         name: Some(query.bucket.to_owned()),
         // Alone of all fields of this version as it is: clients decode the others.
         prefix: Some(query.prefix.to_owned()),
@@ -131,10 +139,11 @@ pub(crate) async fn list_objects_v2(s3: &S3, request: &ApiRequest) -> S3Result<A
         _ => None,
     };
     let page = query.page(s3, after).await?;
+    let key_count = page.entries.len() + page.common_prefixes.len();
     Ok(wire(write_list_objects_v2(&types::ListObjectsV2Output {
         is_truncated: Some(page.next.is_some()),
-        key_count: Some(integer(page.entries.len() + page.common_prefixes.len())),
-        contents: contents(&page.entries, query.encoding, owner.as_ref()),
+        key_count: Some(integer(key_count)),
+        contents: contents(page.entries, query.encoding, owner.as_ref()),
         name: Some(query.bucket.to_owned()),
         prefix: query.print(Some(query.prefix)),
         delimiter: query.print(query.delimiter),
@@ -154,17 +163,17 @@ fn position(token: &str) -> S3Result<String> {
     decode_token(token).and_then(|bytes| String::from_utf8(bytes).ok()).ok_or_else(wrong)
 }
 
-fn contents(entries: &[ListEntry], encoding: Encoding, owner: Option<&types::Owner>) -> Vec<types::Object> {
-    let object = |entry: &ListEntry| types::Object {
-        key: Some(encoding.print(&entry.key)),
+fn contents(entries: Vec<ListEntry>, encoding: Encoding, owner: Option<&types::Owner>) -> Vec<types::Object> {
+    let object = |entry: ListEntry| types::Object {
+        key: Some(encoding.print_own(entry.key)),
         last_modified: Some(timestamp(entry.last_modified)),
         etag: Some(quoted(&entry.etag)),
         checksum_algorithm: entry.checksum_algorithm.map(wire_algorithm).into_iter().collect(),
         checksum_type: entry.checksum_type.map(wire_type),
         size: Some(long(entry.size)),
-        storage_class: Some(entry.storage_class.clone()),
+        storage_class: Some(entry.storage_class),
         owner: owner.map(|owner| entry.owner.as_ref().map_or_else(|| owner.clone(), wire_owner)),
         ..Default::default()
     };
-    entries.iter().map(object).collect()
+    entries.into_iter().map(object).collect()
 }

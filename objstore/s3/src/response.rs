@@ -51,7 +51,7 @@ pub(crate) fn set_some(headers: &mut HeaderMap, name: HeaderName, value: Option<
 
 /// `ETag` in its quotes.
 pub(crate) fn quoted(etag: &str) -> String {
-    format!("\"{etag}\"")
+    ["\"", etag, "\""].concat()
 }
 
 /// An entity tag without its quotes, as a header or document gives it.

@@ -1,11 +1,11 @@
 //! Bodies on their way in: hashed while they are written, small ones kept in memory.
 
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 
 use bytes::{Bytes, BytesMut};
+use karri_objstore_md5::{Md5, Md5Pool};
 use karri_ring_node::{ExtentRef, Owner};
 use karri_ring_types::{DataId, ExtentId, INLINE_SIZE_BYTES_MAX};
-use md5::{Digest, Md5};
 use tokio::task::JoinHandle;
 
 use crate::checksum::ChecksumHasher;
@@ -15,6 +15,8 @@ use crate::{ByteSource, Checksum, ChecksumAlgorithm, ObjectService, ServiceError
 
 /// Bytes that are hashed by one task beside the network.
 const HASH_BATCH_BYTES: usize = 512 << 10;
+/// Fewer bytes are hashed where they are; handing them over costs more than it saves.
+const POOLED_BYTES_MIN: usize = 64 << 10;
 
 /// What a body must be.
 #[derive(Debug, Default)]
@@ -84,17 +86,36 @@ impl Drop for Unpublished {
     }
 }
 
-/// The hashes of one body. `also` is for a claimed checksum of another algorithm than the one that is kept.
-struct Hashes {
-    md5: Md5,
+/// The checksums of one body. `also` is for a claimed one of another algorithm than the one that is kept.
+struct Sums {
     kept: ChecksumHasher,
     also: Option<ChecksumHasher>,
+}
+
+impl Sums {
+    fn update(&mut self, bytes: &[u8]) {
+        self.kept.update(bytes);
+        if let Some(also) = &mut self.also {
+            also.update(bytes);
+        }
+    }
+
+    /// Whether they take no time to speak of.
+    fn are_light(&self) -> bool {
+        self.kept.is_crc() && self.also.as_ref().is_none_or(ChecksumHasher::is_crc)
+    }
+}
+
+/// The hashes of one body.
+struct Hashes {
+    md5: Md5,
+    sums: Sums,
 }
 
 impl Hashes {
     fn new(kept: ChecksumAlgorithm, claimed: Option<ChecksumAlgorithm>) -> Self {
         let also = claimed.filter(|claimed| *claimed != kept).map(ChecksumHasher::new);
-        Self { md5: Md5::new(), kept: ChecksumHasher::new(kept), also }
+        Self { md5: Md5::default(), sums: Sums { kept: ChecksumHasher::new(kept), also } }
     }
 
     fn update(&mut self, bytes: &[u8]) {
@@ -102,19 +123,29 @@ impl Hashes {
         const PIECE_BYTES: usize = 16 << 10;
         for piece in bytes.chunks(PIECE_BYTES) {
             self.md5.update(piece);
-            self.kept.update(piece);
-            if let Some(also) = &mut self.also {
-                also.update(piece);
-            }
+            self.sums.update(piece);
         }
     }
 
-    fn finish(self) -> Hashed {
-        Hashed {
-            md5: self.md5.finalize().into(),
-            kept: self.kept.finish(),
-            also: self.also.map(ChecksumHasher::finish),
+    /// Hashes together with other bodies; `None` when the process is ending.
+    async fn update_pooled(self, pool: Arc<Md5Pool>, batch: Vec<Bytes>) -> Option<Self> {
+        let Self { md5, mut sums } = self;
+        if sums.are_light() {
+            batch.iter().for_each(|bytes| sums.update(bytes));
+            return Some(Self { md5: pool.update(md5, batch).await?, sums });
         }
+        let pieces = batch.clone();
+        let summing = tokio::task::spawn_blocking(move || {
+            pieces.iter().for_each(|bytes| sums.update(bytes));
+            sums
+        });
+        let md5 = pool.update(md5, batch).await?;
+        Some(Self { md5, sums: summing.await.ok()? })
+    }
+
+    fn finish(self) -> Hashed {
+        let Sums { kept, also } = self.sums;
+        Hashed { md5: self.md5.finish(), kept: kept.finish(), also: also.map(ChecksumHasher::finish) }
     }
 }
 
@@ -148,19 +179,20 @@ fn base64(bytes: &[u8]) -> String {
 /// Hashes a large body beside the network: at most one batch is being hashed while the next is collected. No thread
 /// is held while nothing arrives.
 pub(crate) struct HashPipeline {
+    pool: Arc<Md5Pool>,
     idle: Option<Hashes>,
-    busy: Option<JoinHandle<Hashes>>,
+    busy: Option<JoinHandle<Option<Hashes>>>,
     batch: Vec<Bytes>,
     batch_bytes: usize,
 }
 
 impl HashPipeline {
-    pub(crate) fn new(kept: ChecksumAlgorithm) -> Self {
-        Self::of(Hashes::new(kept, None))
+    pub(crate) fn new(pool: &Arc<Md5Pool>, kept: ChecksumAlgorithm) -> Self {
+        Self::of(pool, Hashes::new(kept, None))
     }
 
-    fn of(hashes: Hashes) -> Self {
-        Self { idle: Some(hashes), busy: None, batch: Vec::new(), batch_bytes: 0 }
+    fn of(pool: &Arc<Md5Pool>, hashes: Hashes) -> Self {
+        Self { pool: pool.clone(), idle: Some(hashes), busy: None, batch: Vec::new(), batch_bytes: 0 }
     }
 
     pub(crate) async fn update(&mut self, bytes: Bytes) -> Result<(), ServiceError> {
@@ -169,29 +201,34 @@ impl HashPipeline {
         if self.batch_bytes < HASH_BATCH_BYTES {
             return Ok(());
         }
-        let mut hashes = self.take().await?;
-        let batch = std::mem::take(&mut self.batch);
+        let hashes = self.take().await?;
         self.batch_bytes = 0;
-        self.busy = Some(tokio::task::spawn_blocking(move || {
-            batch.iter().for_each(|bytes| hashes.update(bytes));
-            hashes
-        }));
+        let batch = std::mem::take(&mut self.batch);
+        self.busy = Some(tokio::spawn(hashes.update_pooled(self.pool.clone(), batch)));
         Ok(())
     }
 
     async fn take(&mut self) -> Result<Hashes, ServiceError> {
         match (self.idle.take(), self.busy.take()) {
             (Some(hashes), _) => Ok(hashes),
-            (None, Some(busy)) => busy.await.map_err(|_| ServiceError::Internal("hashing was cut off".to_owned())),
+            (None, Some(busy)) => busy.await.ok().flatten().ok_or_else(cut_off),
             (None, None) => Err(ServiceError::Internal("hashing failed before".to_owned())),
         }
     }
 
     pub(crate) async fn finish(mut self) -> Result<Hashed, ServiceError> {
         let mut hashes = self.take().await?;
-        self.batch.iter().for_each(|bytes| hashes.update(bytes));
+        if self.batch_bytes >= POOLED_BYTES_MIN {
+            hashes = hashes.update_pooled(self.pool, self.batch).await.ok_or_else(cut_off)?;
+        } else {
+            self.batch.iter().for_each(|bytes| hashes.update(bytes));
+        }
         Ok(hashes.finish())
     }
+}
+
+fn cut_off() -> ServiceError {
+    ServiceError::Internal("hashing was cut off".to_owned())
 }
 
 /// Bytes at the beginning of a body, and whether they are all.
@@ -227,7 +264,7 @@ impl ObjectService {
         let Some(sink) = unpublished.sink.as_deref_mut() else {
             return Err(ServiceError::Internal("no writer".to_owned()));
         };
-        match take_large(source, claims, head, hashes, sink).await {
+        match take_large(source, claims, head, HashPipeline::of(&self.md5, hashes), sink).await {
             Ok((size, hashed, extents)) => Ok(Body {
                 size,
                 md5: hashed.md5,
@@ -315,10 +352,9 @@ async fn take_large(
     source: &mut dyn ByteSource,
     claims: &Claims,
     head: Head,
-    hashes: Hashes,
+    mut pipeline: HashPipeline,
     sink: &mut dyn Sink,
 ) -> Result<(u64, Hashed, Vec<ExtentRef>), ServiceError> {
-    let mut pipeline = HashPipeline::of(hashes);
     let mut size = head.size as u64;
     for piece in head.pieces {
         pipeline.update(piece.clone()).await?;

@@ -137,7 +137,7 @@ impl ObjectService {
             return Ok(checksum.clone());
         }
         let mut content = self.content(source, 0..source.record.size)?;
-        let mut pipeline = HashPipeline::new(algorithm);
+        let mut pipeline = HashPipeline::new(&self.md5, algorithm);
         while let Some(piece) = content.next().await {
             pipeline.update(piece?).await?;
         }

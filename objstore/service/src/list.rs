@@ -5,7 +5,7 @@ use crate::buckets::in_bucket;
 use crate::evaluator::first_row;
 use crate::keys::{self, BucketId};
 use crate::messages::{Answer, Line, ListQuery, Listed, ListedPage, Query, VersionLine};
-use crate::records::{CurrentRecord, UploadRecord};
+use crate::records::{CurrentRecord, UploadRecord, decode};
 use crate::{
     ListEntry, ListPage, ListRequest, ListUploadsRequest, ListVersionsRequest, ObjectService, ServiceError, UploadInfo,
     UploadsPage, VersionEntry, VersionRef, VersionsPage,
@@ -32,7 +32,7 @@ impl ObjectService {
         in_bucket!(self, &request.bucket, |bucket| {
             let from = first_row(bucket.id, &request.prefix, request.delimiter.as_deref(), request.after.as_deref());
             let listing = Listing { listed: Listed::Objects, request: &request, from, after_version: None };
-            self.lines(bucket.id, listing).await.map(|(lines, more)| objects_page(lines, more))
+            self.lines(bucket.id, listing).await.and_then(|(lines, more)| objects_page(lines, more))
         })
     }
 
@@ -114,24 +114,19 @@ impl ObjectService {
     }
 }
 
-fn objects_page(lines: Vec<Line>, more: bool) -> ListPage {
-    let mut page = ListPage::default();
-    let mut last = None;
+fn objects_page(lines: Vec<Line>, more: bool) -> Result<ListPage, ServiceError> {
+    let mut page = ListPage { entries: Vec::with_capacity(lines.len()), ..ListPage::default() };
+    if more && let Some(Line::Prefix(last) | Line::Object(last, _)) = lines.last() {
+        page.next = Some(last.clone());
+    }
     for line in lines {
         match line {
-            Line::Prefix(prefix) => {
-                last = Some(prefix.clone());
-                page.common_prefixes.push(prefix);
-            }
-            Line::Object(key, record) => {
-                last = Some(key.clone());
-                page.entries.push(entry(key, *record));
-            }
+            Line::Prefix(prefix) => page.common_prefixes.push(prefix),
+            Line::Object(key, row) => page.entries.push(entry(key, decode(&row)?)),
             Line::Upload(..) | Line::Version(..) => {}
         }
     }
-    page.next = last.filter(|_| more);
-    page
+    Ok(page)
 }
 
 fn entry(key: String, record: CurrentRecord) -> ListEntry {

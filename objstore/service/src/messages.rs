@@ -393,7 +393,8 @@ pub(crate) struct ListQuery {
 /// One line of a listing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Line {
-    Object(String, Box<CurrentRecord>),
+    /// With its row as it is kept, which only the one who asked reads.
+    Object(String, Bytes),
     Upload(String, DataId, Box<UploadRecord>),
     Version(String, Box<VersionLine>),
     Prefix(String),

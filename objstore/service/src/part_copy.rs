@@ -194,7 +194,7 @@ impl ObjectService {
         algorithm: ChecksumAlgorithm,
     ) -> Result<([u8; 16], Checksum), ServiceError> {
         let mut content = self.content(source, range)?;
-        let mut pipeline = HashPipeline::new(algorithm);
+        let mut pipeline = HashPipeline::new(&self.md5, algorithm);
         while let Some(piece) = content.next().await {
             pipeline.update(piece?).await?;
         }

@@ -67,10 +67,17 @@ pub(crate) enum Etag {
 impl Etag {
     pub(crate) fn text(&self) -> String {
         match self {
-            Self::Md5(md5) => hex::encode(md5),
-            Self::Parts(md5, count) => format!("{}-{count}", hex::encode(md5)),
+            Self::Md5(md5) => hexadecimal(md5),
+            Self::Parts(md5, count) => format!("{}-{count}", hexadecimal(md5)),
         }
     }
+}
+
+/// Sixteen bytes as listings print a thousand times: digit by digit through an iterator would be felt.
+fn hexadecimal(bytes: &[u8; 16]) -> String {
+    let mut digits = [0; 32];
+    hex::encode_to_slice(bytes, &mut digits).expect("two digits for each byte");
+    String::from_utf8_lossy(&digits).into_owned()
 }
 
 /// Names the holding by which a version or part uses data that another object owns.

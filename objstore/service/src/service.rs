@@ -4,6 +4,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
+use karri_objstore_md5::Md5Pool;
 use karri_ring_meta::{Evaluator, EvaluatorId, MetaClient, Route};
 use karri_ring_node::ExtentClient;
 use karri_ring_types::{Clock, DataId, Rng, VersionId};
@@ -53,6 +54,8 @@ pub struct ObjectService {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) rng: Arc<dyn Rng>,
     pub(crate) config: ServiceConfig,
+    /// Hashes the bodies of all requests together.
+    pub(crate) md5: Arc<Md5Pool>,
     pub(crate) buckets: Cache<String, Arc<KnownBucket>>,
     pub(crate) settings: SettingsCache,
     /// For tasks that outlive a request.
@@ -86,7 +89,9 @@ impl ObjectService {
     ) -> Arc<Self> {
         let buckets = Cache::new(config.buckets_cached_max);
         let settings = SettingsCache::new(config.buckets_cached_max, config.settings_cached_bytes_max);
-        Arc::new_cyclic(|this| Self { meta, extents, clock, rng, config, buckets, settings, this: this.clone() })
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let md5 = Md5Pool::new(cores);
+        Arc::new_cyclic(|this| Self { meta, extents, clock, rng, config, md5, buckets, settings, this: this.clone() })
     }
 
     /// Decides on objects; for every metadata node.

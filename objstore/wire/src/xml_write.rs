@@ -88,9 +88,28 @@ impl XmlWriter {
     }
 }
 
+/// Bytes that stand for themselves.
+const PLAIN: [bool; 256] = {
+    let mut plain = [true; 256];
+    let mut byte = 0;
+    while byte < 0x20 {
+        plain[byte] = byte == b'\t' as usize || byte == b'\n' as usize;
+        byte += 1;
+    }
+    plain[b'&' as usize] = false;
+    plain[b'<' as usize] = false;
+    plain[b'>' as usize] = false;
+    plain[b'"' as usize] = false;
+    plain
+};
+
 /// Appends `text` so that a reader gets back every character. Control characters, which XML 1.0 cannot hold, go out
 /// as references as S3 sends them; clients that care ask for `encoding-type=url`.
 fn escape(out: &mut String, text: &str) {
+    if text.bytes().all(|byte| PLAIN[usize::from(byte)]) {
+        out.push_str(text);
+        return;
+    }
     let mut plain = 0;
     for (at, byte) in text.bytes().enumerate() {
         let reference = match byte {

@@ -77,7 +77,7 @@ pub(super) fn list(rows: &mut dyn Rows, query: &ListQuery) -> Result<Answer<List
 
 fn line(listed: Listed, parsed: keys::RowKey<'_>, row: &Bytes, ages: &mut Ages) -> Result<Line, EvaluateError> {
     Ok(match listed {
-        Listed::Objects => Line::Object(parsed.key, Box::new(decode(row)?)),
+        Listed::Objects => Line::Object(parsed.key, row.clone()),
         Listed::Uploads => {
             let id = keys::parse_id(parsed.rest).unwrap_or_default();
             Line::Upload(parsed.key, DataId(id), Box::new(decode(row)?))
