@@ -8,6 +8,7 @@ use futures::stream::BoxStream;
 use karri_ring_types::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::cipher::{CustomerKey, Encryption, EncryptionMode};
 use crate::{Checksum, ChecksumAlgorithm, ChecksumType, Conditions, ObjectLock, ServiceError, SourceError, VersionRef};
 
 /// Most bytes of a key.
@@ -121,6 +122,8 @@ pub struct PutRequest {
     pub checksum_algorithm: Option<ChecksumAlgorithm>,
     /// Value that it must have; `None`: comes after the body, or is not known to the client.
     pub checksum: Option<Checksum>,
+    /// How the object is to be encrypted.
+    pub encryption: Option<Encryption>,
     /// Lock; what it does not say is the bucket's default.
     pub lock: ObjectLock,
     /// Who writes, when it is not the bucket's owner.
@@ -144,6 +147,8 @@ pub struct PutOutcome {
     pub size: u64,
     /// When it was written.
     pub last_modified: Timestamp,
+    /// How it is encrypted.
+    pub encryption: Option<EncryptionMode>,
 }
 
 /// A range of bytes as a client asks for it.
@@ -173,6 +178,8 @@ pub struct GetRequest {
     pub part_number: Option<u16>,
     /// Conditions on the object.
     pub conditions: Conditions,
+    /// The key of an object that was encrypted with its writer's own.
+    pub customer_key: Option<CustomerKey>,
 }
 
 /// What is known of an object.
@@ -210,6 +217,8 @@ pub struct ObjectInfo {
     pub owner: Option<Owner>,
     /// Access control list, as its writer made it.
     pub acl: Option<Vec<u8>>,
+    /// How it is encrypted.
+    pub encryption: Option<EncryptionMode>,
 }
 
 /// Which bytes of an object are answered.

@@ -9,6 +9,7 @@ use karri_ring_types::{DataId, ExtentId, INLINE_SIZE_BYTES_MAX};
 use tokio::task::JoinHandle;
 
 use crate::checksum::ChecksumHasher;
+use crate::cipher::{BodyKey, SealingSink, seal_small, sealed_size};
 use crate::ports::Sink;
 use crate::records::Data;
 use crate::{ByteSource, Checksum, ChecksumAlgorithm, ObjectService, ServiceError, UPLOAD_SIZE_BYTES_MAX};
@@ -246,6 +247,7 @@ impl ObjectService {
         claims: &Claims,
         data: DataId,
         owner_route: &[u8],
+        key: Option<&BodyKey>,
     ) -> Result<Body, ServiceError> {
         if claims.length.is_some_and(|length| length > UPLOAD_SIZE_BYTES_MAX) {
             return Err(ServiceError::EntityTooLarge);
@@ -255,16 +257,32 @@ impl ObjectService {
         let hashes = Hashes::new(kept, claims.also.or(claimed));
         let head = read_head(source).await?;
         if head.ended {
-            return take_small(source, claims, head, hashes);
+            let mut body = take_small(source, claims, head, hashes)?;
+            if let Some(key) = key {
+                body.inline = seal_small(key, &body.inline)?;
+            }
+            return Ok(body);
         }
         let owner = Owner { data, route: owner_route.to_vec() };
-        let sink = self.extents.writer(owner, claims.length);
+        let sink = self.extents.writer(owner, claims.length.map(|length| disk_size(length, key)));
         let mut unpublished =
             Unpublished { service: self.this.clone(), owner_route: owner_route.to_vec(), data, sink: Some(sink) };
         let Some(sink) = unpublished.sink.as_deref_mut() else {
             return Err(ServiceError::Internal("no writer".to_owned()));
         };
-        match take_large(source, claims, head, HashPipeline::of(&self.md5, hashes), sink).await {
+        let pipeline = HashPipeline::of(&self.md5, hashes);
+        let taken = match key {
+            Some(key) => take_large(source, claims, head, pipeline, &mut SealingSink::new(key, sink)).await,
+            None => take_large(source, claims, head, pipeline, sink).await,
+        };
+        let taken = taken.and_then(|(size, hashed, extents)| {
+            let written: u64 = extents.iter().map(|extent| extent.length_bytes).sum();
+            match written == disk_size(size, key) {
+                true => Ok((size, hashed, extents)),
+                false => Err(ServiceError::Internal(format!("extents hold {written} bytes for {size}"))),
+            }
+        });
+        match taken {
             Ok((size, hashed, extents)) => Ok(Body {
                 size,
                 md5: hashed.md5,
@@ -289,6 +307,11 @@ impl ObjectService {
             tracing::info!(%error, %data, "extents of a failed write stay for now");
         }
     }
+}
+
+/// Bytes on disk of a body.
+fn disk_size(size: u64, key: Option<&BodyKey>) -> u64 {
+    if key.is_some() { sealed_size(size) } else { size }
 }
 
 /// Reads as much as may be inline, and a bit.
@@ -373,9 +396,5 @@ async fn take_large(
     let hashed = pipeline.finish().await?;
     hashed.check(claims, source.trailing_checksums())?;
     let extents = sink.finish().await?;
-    let written: u64 = extents.iter().map(|extent| extent.length_bytes).sum();
-    if written != size {
-        return Err(ServiceError::Internal(format!("extents hold {written} bytes of {size}")));
-    }
     Ok((size, hashed, extents))
 }

@@ -7,14 +7,15 @@ use crate::body::HashPipeline;
 use crate::buckets::in_bucket;
 use crate::keys::BucketId;
 use crate::messages::{Answer, Command, CopyWithinCommand, Written};
+use crate::part_copy::ContentSource;
 use crate::put::{kept_class, outcome};
 use crate::read::Found;
 use crate::records::{Access, Data, Description, VersionRecord};
 use crate::service::check_key;
 use crate::sharing::source_changed;
 use crate::{
-    Checksum, ChecksumAlgorithm, ChecksumType, CopyOutcome, CopyRequest, MetadataDirective, ObjectService,
-    ServiceError, UPLOAD_SIZE_BYTES_MAX, Versioning,
+    Checksum, ChecksumAlgorithm, ChecksumType, ContentHeaders, CopyOutcome, CopyRequest, MetadataDirective,
+    ObjectService, PutOutcome, PutRequest, ServiceError, UPLOAD_SIZE_BYTES_MAX, Versioning,
 };
 
 /// Attempts when the source is written at the same moment.
@@ -28,7 +29,8 @@ impl ObjectService {
     pub async fn copy_object(&self, request: CopyRequest) -> Result<CopyOutcome, ServiceError> {
         check_key(&request.key)?;
         for _ in 0..ATTEMPTS_MAX {
-            let source = self.find(&request.source_bucket, &request.source_key, request.source_version).await?;
+            let mut source = self.find(&request.source_bucket, &request.source_key, request.source_version).await?;
+            self.unlock(&mut source, request.source_customer_key.as_ref())?;
             request.source_conditions.check_copy(&source.record.etag.text(), source.record.modified)?;
             if source.record.size > UPLOAD_SIZE_BYTES_MAX {
                 return Err(ServiceError::InvalidRequest(format!(
@@ -37,6 +39,14 @@ impl ObjectService {
                 )));
             }
             let source_version = source.told();
+            let shares = match &source.record.encryption {
+                None => request.encryption.is_none(),
+                Some(encryption) => encryption.serves(request.encryption.as_ref()),
+            };
+            if !shares {
+                let object = self.copy_bytes(&request, &source).await?;
+                return Ok(CopyOutcome { object, source_version });
+            }
             let record = self.copied_record(&request, &source).await?;
             let answer = in_bucket!(self, &request.bucket, |bucket| {
                 let answer = self.copy_to(bucket.id, &request, &source, record.clone()).await;
@@ -51,6 +61,31 @@ impl ObjectService {
             return Ok(CopyOutcome { object: outcome(record, answer?), source_version });
         }
         Err(ServiceError::ConditionalRequestConflict)
+    }
+
+    /// Reads the source and writes the copy, which is encrypted otherwise.
+    async fn copy_bytes(&self, request: &CopyRequest, source: &Found) -> Result<PutOutcome, ServiceError> {
+        let record = &source.record;
+        let (content, user_metadata) = copied_metadata(request, source);
+        let put = PutRequest {
+            bucket: request.bucket.clone(),
+            key: request.key.clone(),
+            content,
+            user_metadata,
+            storage_class: request.storage_class.clone(),
+            tags: request.tags.clone().unwrap_or_else(|| record.description.tags.clone()),
+            conditions: request.conditions.clone(),
+            length: Some(record.size),
+            checksum_algorithm: request.checksum_algorithm.or(record.checksum.as_ref().map(|sum| sum.algorithm)),
+            lock: request.lock,
+            owner: request.owner.clone(),
+            acl: request.acl.clone(),
+            encryption: request.encryption.clone(),
+            ..PutRequest::default()
+        };
+        let mut bytes = ContentSource { content: self.content(source, 0..record.size)?, failure: None };
+        let written = self.put_object(put, &mut bytes).await;
+        written.map_err(|failure| bytes.failure.unwrap_or(failure))
     }
 
     async fn copy_to(
@@ -103,15 +138,7 @@ impl ObjectService {
     /// The record of the copy, with the source's data.
     async fn copied_record(&self, request: &CopyRequest, source: &Found) -> Result<VersionRecord, ServiceError> {
         let mut record = source.record.clone();
-        let (content, user_metadata) = match &request.metadata {
-            MetadataDirective::Replace { content, user_metadata } => (content.clone(), user_metadata.clone()),
-            MetadataDirective::Copy => {
-                let mut content = record.description.content;
-                // Never copied, as with AWS.
-                content.website_redirect = None;
-                (content, record.description.user_metadata)
-            }
-        };
+        let (content, user_metadata) = copied_metadata(request, source);
         record.description = Description {
             content,
             user_metadata,
@@ -145,9 +172,23 @@ impl ObjectService {
     }
 }
 
+/// System headers and user metadata of the copy.
+fn copied_metadata(request: &CopyRequest, source: &Found) -> (ContentHeaders, Vec<(String, String)>) {
+    match &request.metadata {
+        MetadataDirective::Replace { content, user_metadata } => (content.clone(), user_metadata.clone()),
+        MetadataDirective::Copy => {
+            let mut content = source.record.description.content.clone();
+            // Never copied, as with AWS.
+            content.website_redirect = None;
+            (content, source.record.description.user_metadata.clone())
+        }
+    }
+}
+
 /// A copy to itself has to change something.
 fn refuse_idle_copy(request: &CopyRequest, source: &Found, record: &VersionRecord) -> Result<(), ServiceError> {
     let same = request.metadata == MetadataDirective::Copy
+        && !request.encryption_asked
         && request.tags.is_none()
         && record.description.storage_class == source.record.description.storage_class
         && record.checksum == source.record.checksum;

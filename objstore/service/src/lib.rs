@@ -20,6 +20,7 @@ mod api;
 mod body;
 mod buckets;
 mod checksum;
+mod cipher;
 mod conditions;
 mod copy;
 mod delete;
@@ -52,6 +53,7 @@ pub use api::{
     PutRequest, RangeSpec, STORAGE_CLASS_DEFAULT, Served, ServedPart, UPLOAD_SIZE_BYTES_MAX,
 };
 pub use checksum::{Checksum, ChecksumAlgorithm, ChecksumType};
+pub use cipher::{CustomerKey, Encryption, EncryptionMode};
 pub use conditions::{Conditions, EtagCondition};
 pub use error::{ServiceError, SourceError};
 pub use lifecycle::{

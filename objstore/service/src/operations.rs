@@ -2,6 +2,7 @@
 
 use karri_ring_types::Timestamp;
 
+use crate::cipher::{CustomerKey, Encryption, EncryptionMode};
 use crate::{
     Checksum, ChecksumAlgorithm, ChecksumType, Conditions, ContentHeaders, ObjectInfo, ObjectLock, Owner, PutOutcome,
     ServiceError, VersionRef,
@@ -93,6 +94,12 @@ pub struct CopyRequest {
     pub owner: Option<Owner>,
     /// Access control list of the copy; the source's is not taken over.
     pub acl: Option<Vec<u8>>,
+    /// How the copy is to be encrypted.
+    pub encryption: Option<Encryption>,
+    /// Whether the client said so, and the bucket did not.
+    pub encryption_asked: bool,
+    /// The key of a source that was encrypted with its writer's own.
+    pub source_customer_key: Option<CustomerKey>,
 }
 
 /// An object was copied.
@@ -176,6 +183,8 @@ pub struct CreateUploadRequest {
     pub owner: Option<Owner>,
     /// Access control list of the object to be.
     pub acl: Option<Vec<u8>>,
+    /// How the object is to be encrypted.
+    pub encryption: Option<Encryption>,
 }
 
 /// An upload was begun.
@@ -187,6 +196,8 @@ pub struct CreateUploadOutcome {
     pub checksum_algorithm: Option<ChecksumAlgorithm>,
     /// What the checksum is over, when the client chose an algorithm.
     pub checksum_type: Option<ChecksumType>,
+    /// How the object will be encrypted.
+    pub encryption: Option<EncryptionMode>,
 }
 
 /// Writes one part.
@@ -208,6 +219,8 @@ pub struct PartRequest {
     pub checksum_algorithm: Option<ChecksumAlgorithm>,
     /// Value that it must have.
     pub checksum: Option<Checksum>,
+    /// The key of an upload that is encrypted with its client's own.
+    pub customer_key: Option<CustomerKey>,
 }
 
 /// A part was written.
@@ -221,6 +234,8 @@ pub struct PartOutcome {
     pub size: u64,
     /// When it was written.
     pub last_modified: Timestamp,
+    /// How it is encrypted.
+    pub encryption: Option<EncryptionMode>,
 }
 
 /// Writes one part from an object.
@@ -244,6 +259,10 @@ pub struct PartCopyRequest {
     pub upload_id: String,
     /// 1..=10,000.
     pub part_number: u16,
+    /// The key of an upload that is encrypted with its client's own.
+    pub customer_key: Option<CustomerKey>,
+    /// The key of a source that was encrypted with its writer's own.
+    pub source_customer_key: Option<CustomerKey>,
 }
 
 /// A part was written from an object.

@@ -10,6 +10,7 @@ use karri_ring_types::{INLINE_SIZE_BYTES_MAX, Timestamp};
 
 use crate::api::Content;
 use crate::body::{Claims, HashPipeline};
+use crate::cipher::ObjectKey;
 use crate::keys;
 use crate::messages::Answer;
 use crate::read::{Found, FoundPart, wanted_parts};
@@ -73,11 +74,13 @@ impl ObjectService {
     pub async fn upload_part_copy(&self, request: PartCopyRequest) -> Result<PartCopyOutcome, ServiceError> {
         check_part_number(request.part_number)?;
         let upload = self.open_upload(&request.bucket, &request.key, &request.upload_id).await?;
+        let key = self.open_key(upload.record.encryption.as_deref(), request.customer_key.as_ref())?;
         for _ in 0..ATTEMPTS_MAX {
-            let source = self.find(&request.source_bucket, &request.source_key, request.source_version).await?;
+            let mut source = self.find(&request.source_bucket, &request.source_key, request.source_version).await?;
+            self.unlock(&mut source, request.source_customer_key.as_ref())?;
             request.source_conditions.check_copy(&source.record.etag.text(), source.record.modified)?;
             let range = copied_range(&request, source.record.size)?;
-            let answer = self.copy_part(&upload, request.part_number, &source, range).await?;
+            let answer = self.copy_part(&upload, request.part_number, &source, range, key.clone()).await?;
             if source_changed(&answer) {
                 continue;
             }
@@ -92,16 +95,20 @@ impl ObjectService {
         number: u16,
         source: &Found,
         range: Range<u64>,
+        key: Option<ObjectKey>,
     ) -> Result<Answer<PartOutcome>, ServiceError> {
         let size = range.end - range.start;
-        if size > INLINE_SIZE_BYTES_MAX as u64
+        // Each encrypted body has a key of its own.
+        if key.is_none()
+            && source.key.is_none()
+            && size > INLINE_SIZE_BYTES_MAX as u64
             && let Some((row, known)) = self.row_of(source, range.clone(), upload.record.algorithm).await?
         {
             return self.share_part(upload, number, source, range, (row, known)).await;
         }
         let mut content = ContentSource { content: self.content(source, range)?, failure: None };
         let claims = Claims { length: Some(size), algorithm: Some(upload.record.algorithm), ..Claims::default() };
-        let stored = self.store_part(upload, number, &mut content, &claims).await;
+        let stored = self.store_part(upload, number, &mut content, &claims, key).await;
         stored.map(Ok).map_err(|failure| content.failure.unwrap_or(failure))
     }
 
@@ -230,9 +237,9 @@ fn copied_range(request: &PartCopyRequest, size: u64) -> Result<Range<u64>, Serv
 }
 
 /// An object's bytes as a body. Its own failure says more than that the body ended early.
-struct ContentSource {
-    content: Content,
-    failure: Option<ServiceError>,
+pub(crate) struct ContentSource {
+    pub(crate) content: Content,
+    pub(crate) failure: Option<ServiceError>,
 }
 
 #[async_trait]

@@ -4,6 +4,7 @@ use karri_ring_types::Timestamp;
 
 use crate::body::{Body, Claims};
 use crate::buckets::KnownBucket;
+use crate::cipher::ObjectKey;
 use crate::messages::{Command, ObjectState, PutCommand, Query, Refusal, Written};
 use crate::records::{Access, Description, Etag, VersionRecord};
 use crate::service::check_key;
@@ -40,7 +41,9 @@ impl ObjectService {
         if claims.length.is_none_or(|length| length > karri_ring_types::INLINE_SIZE_BYTES_MAX as u64) {
             self.check_before_upload(&request, &bucket, &route).await?;
         }
-        let body = self.take_body(source, &claims, self.new_data(), &route).await?;
+        let (encryption, key) = self.new_key(request.encryption.as_ref())?.unzip();
+        let body_key = key.as_ref().map(ObjectKey::whole);
+        let body = self.take_body(source, &claims, self.new_data(), &route, body_key.as_ref()).await?;
         let description = Description {
             content: request.content,
             user_metadata: request.user_metadata,
@@ -50,7 +53,7 @@ impl ObjectService {
         let record = VersionRecord {
             version: self.new_version(),
             size: body.size,
-            etag: Etag::Md5(body.md5),
+            etag: Etag::Md5(key.map_or(body.md5, |key| key.tag(body.md5))),
             modified: Timestamp(0),
             checksum: Some(body.checksum.clone()),
             checksum_type: ChecksumType::FullObject,
@@ -60,6 +63,7 @@ impl ObjectService {
             null: false,
             lock: request.lock,
             access: Access { owner: request.owner, acl: request.acl },
+            encryption: encryption.map(Box::new),
         };
         self.publish(&request.bucket, &bucket, route, &request.key, request.conditions, record, body).await
     }
@@ -148,6 +152,7 @@ impl ObjectService {
 /// What the caller is told of a commit.
 pub(crate) fn outcome(record: VersionRecord, written: Written) -> PutOutcome {
     PutOutcome {
+        encryption: record.encryption.map(|encryption| encryption.mode),
         etag: record.etag.text(),
         version: written.told,
         checksum_type: record.checksum.as_ref().map(|_| record.checksum_type),

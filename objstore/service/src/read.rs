@@ -11,6 +11,7 @@ use karri_ring_types::DataId;
 
 use crate::api::{Content, GetOutcome, GetRequest, HeadOutcome, ObjectInfo, RangeSpec, Served, ServedPart};
 use crate::buckets::in_bucket;
+use crate::cipher::{BodyKey, CustomerKey, ObjectKey, open_body, sealed_range};
 use crate::evaluator::{OBJECT_FOUND, OBJECT_NO_KEY};
 use crate::keys::BucketId;
 use crate::messages::{PartRows, Query};
@@ -29,6 +30,8 @@ pub(crate) struct Found {
     pub(crate) record: VersionRecord,
     /// The bytes of inline data.
     pub(crate) inline: Bytes,
+    /// Of an encrypted object, once its reader may have it.
+    pub(crate) key: Option<ObjectKey>,
 }
 
 impl Found {
@@ -60,6 +63,7 @@ impl Found {
             bucket_has_lock: self.bucket.lock.is_some(),
             owner: record.access.owner.clone(),
             acl: record.access.acl.clone(),
+            encryption: record.encryption.as_ref().map(|encryption| encryption.mode.clone()),
         }
     }
 
@@ -102,7 +106,8 @@ impl ObjectService {
     }
 
     async fn open(&self, request: &GetRequest) -> Result<(Found, Served), ServiceError> {
-        let found = self.find(&request.bucket, &request.key, request.version).await?;
+        let mut found = self.find(&request.bucket, &request.key, request.version).await?;
+        self.unlock(&mut found, request.customer_key.as_ref())?;
         request.conditions.check_read(&found.record.etag.text(), found.record.modified)?;
         let served = match (request.part_number, request.range) {
             (Some(number), _) => self.served_part(&found, number).await?,
@@ -110,6 +115,12 @@ impl ObjectService {
             (None, None) => Served::Whole { size: found.record.size },
         };
         Ok((found, served))
+    }
+
+    /// Opens the key of a version that is encrypted, so that its bytes can be read.
+    pub(crate) fn unlock(&self, found: &mut Found, customer: Option<&CustomerKey>) -> Result<(), ServiceError> {
+        found.key = self.open_key(found.record.encryption.as_deref(), customer)?;
+        Ok(())
     }
 
     /// Looks a version up.
@@ -125,7 +136,7 @@ impl ObjectService {
             Some(&OBJECT_FOUND) => {
                 let (bucket, row) = decode_and_tail::<BucketState>(&answer.slice(1..))?;
                 let (record, inline) = decode_and_tail::<VersionRecord>(&row)?;
-                let found = Found { route, bucket, record, inline };
+                let found = Found { route, bucket, record, inline, key: None };
                 match found.record.delete_marker {
                     true => Err(ServiceError::DeleteMarker {
                         version: found.told(),
@@ -186,11 +197,16 @@ impl ObjectService {
         if range.is_empty() {
             return Ok(stream::empty().boxed());
         }
+        if found.record.encryption.is_some() && found.key.is_none() {
+            return Err(ServiceError::Internal("an encrypted object was not unlocked".to_owned()));
+        }
+        let size = found.record.size;
+        let key = found.key.as_ref().map(ObjectKey::whole);
         match &found.record.data {
-            Data::Inline => Ok(inline_stream(&found.inline, range)),
-            Data::Extents { extents, skip, .. } => {
-                Ok(extent_stream(self.extents.clone(), extents, range.start + skip..range.end + skip))
-            }
+            Data::Inline => Ok(opened(key, range, size, |range| inline_stream(&found.inline, range))),
+            Data::Extents { extents, skip, .. } => Ok(opened(key, range, size, |range| {
+                extent_stream(self.extents.clone(), extents, range.start + skip..range.end + skip)
+            })),
             Data::Parts { data, runs, .. } => {
                 let service = self.this.upgrade().ok_or(ServiceError::Unavailable)?;
                 let wanted = wanted_parts(runs, range);
@@ -198,12 +214,21 @@ impl ObjectService {
                     service,
                     route: found.data_route().to_vec(),
                     data: *data,
+                    key: found.key.clone(),
                     wanted,
                     rows: VecDeque::new(),
                 };
                 Ok(stream::try_unfold(reader, PartReader::next).try_flatten().boxed())
             }
         }
+    }
+}
+
+/// A range of a body, from the bytes on disk that it is in.
+fn opened(key: Option<BodyKey>, range: Range<u64>, size: u64, read: impl FnOnce(Range<u64>) -> Content) -> Content {
+    match key {
+        None => read(range),
+        Some(key) => open_body(read(sealed_range(&range, size)), &key, range, size),
     }
 }
 
@@ -236,6 +261,7 @@ struct PartReader {
     service: Arc<ObjectService>,
     route: Vec<u8>,
     data: DataId,
+    key: Option<ObjectKey>,
     wanted: VecDeque<(u16, Range<u64>)>,
     rows: VecDeque<FoundPart>,
 }
@@ -253,7 +279,7 @@ impl PartReader {
         }
         match self.rows.pop_front() {
             Some(part) if part.number == number => {
-                let content = part_stream(&self.service, &part, range)?;
+                let content = part_stream(&self.service, &part, self.key.as_ref(), range)?;
                 Ok(Some((content, self)))
             }
             // Deleted while it was being read.
@@ -262,12 +288,19 @@ impl PartReader {
     }
 }
 
-fn part_stream(service: &ObjectService, part: &FoundPart, range: Range<u64>) -> Result<Content, ServiceError> {
+fn part_stream(
+    service: &ObjectService,
+    part: &FoundPart,
+    key: Option<&ObjectKey>,
+    range: Range<u64>,
+) -> Result<Content, ServiceError> {
+    let size = part.record.size;
+    let key = key.map(|key| key.part(part.record.data_id));
     match &part.record.data {
-        Data::Inline => Ok(inline_stream(&part.inline, range)),
-        Data::Extents { extents, skip, .. } => {
-            Ok(extent_stream(service.extents.clone(), extents, range.start + skip..range.end + skip))
-        }
+        Data::Inline => Ok(opened(key, range, size, |range| inline_stream(&part.inline, range))),
+        Data::Extents { extents, skip, .. } => Ok(opened(key, range, size, |range| {
+            extent_stream(service.extents.clone(), extents, range.start + skip..range.end + skip)
+        })),
         Data::Parts { .. } => Err(ServiceError::Internal("a part of parts".to_owned())),
     }
 }

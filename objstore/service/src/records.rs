@@ -7,6 +7,7 @@ use karri_ring_types::{DataId, Timestamp, VersionId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::cipher::{EncryptionMode, EncryptionRecord};
 use crate::keys::BucketId;
 use crate::{BucketState, Checksum, ChecksumAlgorithm, ChecksumType, ContentHeaders, ObjectLock, Owner, VersionRef};
 
@@ -170,6 +171,7 @@ pub(crate) struct VersionRecord {
     pub(crate) null: bool,
     pub(crate) lock: ObjectLock,
     pub(crate) access: Access,
+    pub(crate) encryption: Option<Box<EncryptionRecord>>,
 }
 
 impl VersionRecord {
@@ -188,6 +190,7 @@ impl VersionRecord {
             null,
             lock: ObjectLock::default(),
             access: Access { owner, acl: None },
+            encryption: None,
         }
     }
 }
@@ -268,6 +271,8 @@ pub(crate) struct UploadRecord {
     pub(crate) lock: ObjectLock,
     /// Owner and access control list of the object to be.
     pub(crate) access: Access,
+    /// Of the object to be, and of its parts.
+    pub(crate) encryption: Option<Box<EncryptionRecord>>,
 }
 
 /// A part. Its bytes are behind the record when they are inline.
@@ -292,6 +297,7 @@ pub(crate) struct CompletedRecord {
     pub(crate) modified: Timestamp,
     pub(crate) checksum: Option<Checksum>,
     pub(crate) checksum_type: ChecksumType,
+    pub(crate) encryption: Option<EncryptionMode>,
 }
 
 /// What a command did that another has undone since, or a conditional delete: should it arrive again, it has its
@@ -366,6 +372,7 @@ mod tests {
             null: true,
             lock: ObjectLock::default(),
             access: Access::default(),
+            encryption: None,
         }
     }
 

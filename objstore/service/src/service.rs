@@ -7,7 +7,7 @@ use bytes::Bytes;
 use karri_objstore_md5::Md5Pool;
 use karri_ring_meta::{Evaluator, EvaluatorId, MetaClient, Route};
 use karri_ring_node::ExtentClient;
-use karri_ring_types::{Clock, DataId, Rng, VersionId};
+use karri_ring_types::{Clock, ClusterKey, DataId, Rng, VersionId};
 use quick_cache::sync::Cache;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -23,6 +23,8 @@ use crate::{KEY_SIZE_BYTES_MAX, ServiceError};
 /// Settings of an [`ObjectService`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceConfig {
+    /// What keys of encrypted objects are sealed under. Without it only clients' own keys can be used.
+    pub cluster_key: Option<ClusterKey>,
     /// How long a command or query is tried; longer than a change of leader takes.
     pub deadline: Duration,
     /// Buckets whose ids are remembered.
@@ -38,6 +40,7 @@ pub struct ServiceConfig {
 impl Default for ServiceConfig {
     fn default() -> Self {
         Self {
+            cluster_key: None,
             deadline: Duration::from_secs(25),
             buckets_cached_max: 10_000,
             settings_age_max: Duration::from_millis(500),

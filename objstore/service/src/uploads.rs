@@ -5,6 +5,7 @@ use karri_ring_types::{DataId, Timestamp};
 use crate::api::{PART_NUMBER_MAX, UPLOAD_SIZE_BYTES_MAX};
 use crate::body::{Body, Claims};
 use crate::buckets::in_bucket;
+use crate::cipher::ObjectKey;
 use crate::keys::{self, BucketId};
 use crate::list::upload_info;
 use crate::messages::{Answer, Command, CompleteCommand, Completed, ListedPart, Query, Refusal};
@@ -55,6 +56,7 @@ impl ObjectService {
             chosen: request.checksum_algorithm.is_some(),
             lock: request.lock,
             access: Access { owner: request.owner, acl: request.acl },
+            encryption: self.new_key(request.encryption.as_ref())?.map(|(record, _)| Box::new(record)),
         };
         let upload = self.new_data();
         in_bucket!(self, &request.bucket, |bucket| {
@@ -66,6 +68,7 @@ impl ObjectService {
             upload_id: upload.to_string(),
             checksum_algorithm: record.chosen.then_some(algorithm),
             checksum_type: record.chosen.then_some(checksum_type),
+            encryption: record.encryption.map(|encryption| encryption.mode),
         })
     }
 
@@ -115,7 +118,8 @@ impl ObjectService {
             also: sent.filter(|sent| *sent != upload.record.algorithm),
             checksum: request.checksum.clone(),
         };
-        let outcome = self.store_part(&upload, request.part_number, source, &claims).await?;
+        let key = self.open_key(upload.record.encryption.as_deref(), request.customer_key.as_ref())?;
+        let outcome = self.store_part(&upload, request.part_number, source, &claims, key).await?;
         // A checksum that the client sent is told again, even where the upload keeps another.
         Ok(PartOutcome { checksum: outcome.checksum.or(request.checksum), ..outcome })
     }
@@ -127,12 +131,15 @@ impl ObjectService {
         number: u16,
         source: &mut dyn ByteSource,
         claims: &Claims,
+        key: Option<ObjectKey>,
     ) -> Result<PartOutcome, ServiceError> {
         let data_id = self.new_data();
         let row = keys::part(&upload.route, upload.id, number);
-        let mut body = self.take_body(source, claims, data_id, &row).await?;
+        let body_key = key.as_ref().map(|key| key.part(data_id));
+        let mut body = self.take_body(source, claims, data_id, &row, body_key.as_ref()).await?;
         let unpublished = body.unpublished.take();
         let Body { size, md5, checksum, data, inline, .. } = body;
+        let md5 = key.map_or(md5, |key| key.tag(md5));
         let record = PartRecord { data_id, size, md5, modified: Timestamp(0), checksum: Some(checksum), data };
         let answer = self.commit_part(upload, number, &record, &inline).await;
         match (answer, unpublished) {
@@ -208,6 +215,7 @@ impl ObjectService {
         })?;
         let completed = answer.map_err(|refusal| with_etag(refusal.into(), &request.parts))?;
         Ok(PutOutcome {
+            encryption: completed.encryption,
             etag: completed.etag.text(),
             version: completed.told,
             checksum_type: completed.checksum.as_ref().map(|_| completed.checksum_type),
@@ -250,7 +258,8 @@ impl ObjectService {
         after: u16,
         limit: u32,
     ) -> Result<ObjectAttributes, ServiceError> {
-        let found = self.find(&request.bucket, &request.key, request.version).await?;
+        let mut found = self.find(&request.bucket, &request.key, request.version).await?;
+        self.unlock(&mut found, request.customer_key.as_ref())?;
         request.conditions.check_read(&found.record.etag.text(), found.record.modified)?;
         let (parts, more) = match &found.record.data {
             Data::Parts { data, .. } => self.parts_page(found.data_route(), *data, after, limit).await?,
@@ -297,6 +306,7 @@ pub(crate) fn check_part_number(number: u16) -> Result<(), ServiceError> {
 /// What the caller is told of a part.
 pub(crate) fn part_outcome(upload: &OpenUpload, record: PartRecord, modified: Timestamp) -> PartOutcome {
     PartOutcome {
+        encryption: upload.record.encryption.as_ref().map(|encryption| encryption.mode.clone()),
         etag: hex::encode(record.md5),
         checksum: record.checksum.filter(|_| upload.record.chosen),
         size: record.size,

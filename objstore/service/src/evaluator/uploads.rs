@@ -182,6 +182,7 @@ pub(super) fn complete(
         null: false,
         lock: upload.lock,
         access: upload.access,
+        encryption: upload.encryption,
     };
     let mut completed = Completed {
         told: None,
@@ -190,6 +191,7 @@ pub(super) fn complete(
         modified: now,
         checksum: record.checksum.clone(),
         checksum_type: record.checksum_type,
+        encryption: record.encryption.as_ref().map(|encryption| encryption.mode.clone()),
     };
     match install(rows, route, &bucket, record, &[], now)? {
         Ok(written) => (completed.told, completed.modified) = (written.told, written.modified),

@@ -3,6 +3,7 @@
 mod buckets;
 mod copies;
 mod lifecycle;
+mod encryption;
 mod listing;
 mod objects;
 mod settings;

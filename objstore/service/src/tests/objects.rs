@@ -280,7 +280,7 @@ async fn condemned_data_is_not_published() {
     let route = bucket.id.route("k");
     let data = world.service.new_data();
     let claims = crate::body::Claims::default();
-    let body = world.service.take_body(&mut Some(content(50_000)), &claims, data, &route).await.expect("taken");
+    let body = world.service.take_body(&mut Some(content(50_000)), &claims, data, &route, None).await.expect("taken");
     let extent = *world.extents.stored.lock().keys().next().expect("one");
     assert!(world.service.is_orphan(&route, data, extent).await.expect("a verdict"));
     let record = crate::records::VersionRecord {
@@ -296,6 +296,7 @@ async fn condemned_data_is_not_published() {
         null: false,
         lock: Default::default(),
         access: Default::default(),
+        encryption: None,
     };
     let answer = world.service.commit(route, Conditions::default(), &record, &[]).await.expect("answered");
     assert_eq!(answer, Err(crate::messages::Refusal::Condemned));

@@ -11,7 +11,7 @@ use bytes::{Bytes, BytesMut};
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use karri_ring_meta::{EvaluateError, EvaluatorId, Route, Table};
 use karri_ring_node::{ExtentRef, Owner};
-use karri_ring_types::{Clock, Digest, ExtentId, ManualClock, SeededRng, Timestamp};
+use karri_ring_types::{Clock, ClusterKey, Digest, ExtentId, ManualClock, SeededRng, Timestamp};
 use parking_lot::Mutex;
 
 use crate::evaluator::{self, answer_directory, evaluate_directory};
@@ -274,7 +274,9 @@ pub(crate) async fn world() -> World {
     });
     let extents = Arc::new(MemoryExtents::default());
     let rng = Arc::new(SeededRng::new(1));
-    let service = ObjectService::over(meta.clone(), extents.clone(), clock.clone(), rng, ServiceConfig::default());
+    let cluster_key = Some(ClusterKey::generate(&SeededRng::new(9)));
+    let config = ServiceConfig { cluster_key, ..ServiceConfig::default() };
+    let service = ObjectService::over(meta.clone(), extents.clone(), clock.clone(), rng, config);
     let world = World { service, meta, extents, clock };
     world.service.create_bucket(new_bucket(BUCKET, "me")).await.expect("created");
     world

@@ -1,0 +1,166 @@
+//! Objects that are encrypted at rest.
+
+use bytes::Bytes;
+use md5::{Digest, Md5};
+
+use super::support::{BUCKET, World, collect, content, get_request, put_request, world};
+use crate::{
+    CompleteRequest, CompletedPart, CopyRequest, CreateUploadRequest, CustomerKey, Encryption, EncryptionMode,
+    GetRequest, PartCopyRequest, PartRequest, PutRequest, RangeSpec, ServiceError,
+};
+
+const SIZES: [usize; 4] = [10, 30_000, 70_000, 300_000];
+
+fn customer(byte: u8) -> CustomerKey {
+    CustomerKey::new([byte; 32])
+}
+
+fn ways() -> [Encryption; 3] {
+    [Encryption::S3, Encryption::Kms { key_id: "key-1".into() }, Encryption::Customer(customer(1))]
+}
+
+fn key_of(encryption: &Encryption) -> Option<CustomerKey> {
+    match encryption {
+        Encryption::Customer(key) => Some(key.clone()),
+        _ => None,
+    }
+}
+
+async fn read(world: &World, request: GetRequest) -> Result<Bytes, ServiceError> {
+    collect(world.service.get_object(request).await?).await
+}
+
+/// Whether some piece of `plain` is on a disk as it is.
+fn is_on_disk(world: &World, plain: &[u8]) -> bool {
+    let sought = &plain[plain.len() / 2 - 4..plain.len() / 2 + 4];
+    let has = |bytes: &[u8]| bytes.windows(sought.len()).any(|window| window == sought);
+    world.meta.state.lock().values().any(|row| has(row))
+        || world.extents.stored.lock().values().any(|extent| has(extent))
+}
+
+#[tokio::test]
+async fn nothing_plain_is_on_disk_and_every_range_is_read() {
+    for (size, encryption) in SIZES.iter().flat_map(|size| ways().map(|way| (*size, way))) {
+        let world = world().await;
+        let plain = content(size);
+        let put = PutRequest { encryption: Some(encryption.clone()), ..put_request("k") };
+        let put = world.service.put_object(put, &mut Some(plain.clone())).await.expect("put");
+        assert!(!is_on_disk(&world, &plain), "{size} {encryption:?}");
+        let is_md5 = put.etag == hex::encode(Md5::digest(&plain));
+        assert_eq!(is_md5, encryption == Encryption::S3, "{encryption:?}");
+        let customer_key = key_of(&encryption);
+        let get = || GetRequest { customer_key: customer_key.clone(), ..get_request("k") };
+        assert_eq!(read(&world, get()).await.expect("read"), plain);
+        let (first, last) = (size as u64 / 3, size as u64 - 2);
+        let range = Some(RangeSpec::Between { first, last });
+        let part = read(&world, GetRequest { range, ..get() }).await.expect("read");
+        assert_eq!(part, plain.slice(size / 3..size - 1));
+    }
+}
+
+#[tokio::test]
+async fn a_clients_key_is_needed_and_must_be_the_same() {
+    let world = world().await;
+    let put = PutRequest { encryption: Some(Encryption::Customer(customer(1))), ..put_request("k") };
+    world.service.put_object(put, &mut Some(content(100))).await.expect("put");
+    world.put("plain", &content(100)).await;
+    let refused = |customer_key, key| {
+        let request = GetRequest { customer_key, ..get_request(key) };
+        let service = world.service.clone();
+        async move { matches!(service.head_object(request).await, Err(ServiceError::InvalidRequest(_))) }
+    };
+    assert!(refused(None, "k").await);
+    assert!(refused(Some(customer(2)), "k").await);
+    assert!(!refused(Some(customer(1)), "k").await);
+    assert!(refused(Some(customer(1)), "plain").await);
+}
+
+#[tokio::test]
+async fn uploads_in_parts_are_encrypted_and_parts_copied_from_any_object() {
+    for encryption in ways() {
+        let world = world().await;
+        let source = PutRequest { encryption: Some(Encryption::S3), ..put_request("source") };
+        let tail = content(200_000);
+        world.service.put_object(source, &mut Some(tail.clone())).await.expect("put");
+        let create = CreateUploadRequest {
+            bucket: BUCKET.into(),
+            key: "k".into(),
+            encryption: Some(encryption.clone()),
+            ..Default::default()
+        };
+        let upload_id = world.service.create_upload(create).await.expect("created").upload_id;
+        let customer_key = key_of(&encryption);
+        let first = content(5 << 20);
+        let part = |customer_key| PartRequest {
+            bucket: BUCKET.into(),
+            key: "k".into(),
+            upload_id: upload_id.clone(),
+            part_number: 1,
+            customer_key,
+            ..Default::default()
+        };
+        let wrong = world.service.upload_part(part(Some(customer(9))), &mut Some(first.clone())).await;
+        assert!(matches!(wrong, Err(ServiceError::InvalidRequest(_))));
+        let one = world.service.upload_part(part(customer_key.clone()), &mut Some(first.clone())).await.expect("part");
+        let copy = PartCopyRequest {
+            source_bucket: BUCKET.into(),
+            source_key: "source".into(),
+            range: Some((7, 150_006)),
+            bucket: BUCKET.into(),
+            key: "k".into(),
+            upload_id: upload_id.clone(),
+            part_number: 2,
+            customer_key: customer_key.clone(),
+            ..Default::default()
+        };
+        let two = world.service.upload_part_copy(copy).await.expect("copied").part;
+        let listed = |part_number, etag: String| CompletedPart { part_number, etag, checksum: None };
+        let complete = CompleteRequest {
+            bucket: BUCKET.into(),
+            key: "k".into(),
+            upload_id: upload_id.clone(),
+            parts: vec![listed(1, one.etag), listed(2, two.etag)],
+            ..Default::default()
+        };
+        let done = world.service.complete_upload(complete).await.expect("completed");
+        assert!(done.encryption.is_some() && !is_on_disk(&world, &first) && !is_on_disk(&world, &tail));
+        let whole = [&first[..], &tail[7..150_007]].concat();
+        let get = || GetRequest { customer_key: customer_key.clone(), ..get_request("k") };
+        assert_eq!(read(&world, get()).await.expect("read"), whole);
+        let (from, to) = (first.len() - 100, first.len() + 70_000);
+        let range = Some(RangeSpec::Between { first: from as u64, last: to as u64 });
+        assert_eq!(read(&world, GetRequest { range, ..get() }).await.expect("read"), whole[from..=to]);
+    }
+}
+
+#[tokio::test]
+async fn copies_between_all_ways() {
+    let world = world().await;
+    let all = || [None].into_iter().chain(ways().map(Some));
+    for size in [100, 150_000] {
+        let plain = content(size);
+        for (from, to) in all().flat_map(|from| all().map(move |to| (from.clone(), to))) {
+            let put = PutRequest { encryption: from.clone(), ..put_request("from") };
+            world.service.put_object(put, &mut Some(plain.clone())).await.expect("put");
+            let copy = CopyRequest {
+                source_bucket: BUCKET.into(),
+                source_key: "from".into(),
+                bucket: BUCKET.into(),
+                key: "to".into(),
+                source_customer_key: from.as_ref().and_then(key_of),
+                encryption: to.clone(),
+                ..Default::default()
+            };
+            world.service.copy_object(copy).await.expect("copied");
+            let get = GetRequest { customer_key: to.as_ref().and_then(key_of), ..get_request("to") };
+            let told = world.service.head_object(get.clone()).await.expect("there").info.encryption;
+            let expected = to.as_ref().map(|to| match to {
+                Encryption::S3 => EncryptionMode::S3,
+                Encryption::Kms { key_id } => EncryptionMode::Kms { key_id: key_id.clone() },
+                Encryption::Customer(_) => EncryptionMode::Customer,
+            });
+            assert_eq!(told, expected);
+            assert_eq!(read(&world, get).await.expect("read"), plain, "{from:?} to {to:?}");
+        }
+    }
+}
