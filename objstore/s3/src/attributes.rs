@@ -9,9 +9,10 @@ use crate::checksum::object_text;
 use crate::conditions::read_conditions;
 use crate::convert::{fill_checksum, integer, long, timestamp, wire_storage_class, wire_type};
 use crate::dispatch::object_of;
+use crate::encryption;
 use crate::error::{S3Result, invalid_argument, invalid_request};
 use crate::fault::{Subject, from_service};
-use crate::headers::{refuse_customer_key_on_read, text};
+use crate::headers::text;
 use crate::response::wire;
 use crate::version::{named_version, with_version};
 
@@ -64,7 +65,7 @@ impl Asked {
 pub(crate) async fn get_object_attributes(s3: &S3, request: &ApiRequest) -> S3Result<ApiResponse> {
     let (bucket, key) = object_of(request)?;
     let version = named_version(request)?;
-    refuse_customer_key_on_read(&request.headers, "x-amz-server-side-encryption-customer-")?;
+    encryption::refuse_on_read(&request.headers)?;
     let asked = Asked::read(request)?;
     let limit = header_number(request, MAX_PARTS)?.unwrap_or(PARTS_PER_PAGE_MAX).min(PARTS_PER_PAGE_MAX);
     let marker = header_number(request, MARKER)?.unwrap_or(0);
@@ -74,6 +75,7 @@ pub(crate) async fn get_object_attributes(s3: &S3, request: &ApiRequest) -> S3Re
         key: key.to_owned(),
         version,
         conditions: read_conditions(&request.headers)?,
+        customer_key: encryption::customer_key(s3, request)?,
         ..GetRequest::default()
     };
     let found = s3.service.object_attributes(get, after, limit).await;

@@ -15,6 +15,7 @@ use crate::conditions::{copy_conditions, write_conditions};
 use crate::convert::{fill_checksum, timestamp, wire_type};
 use crate::copy_source::{CopySource, parse_copy_source};
 use crate::dispatch::object_of;
+use crate::encryption;
 use crate::error::{S3Result, error, error_with, header_not_implemented, invalid_argument, invalid_request};
 use crate::fault::{Subject, from_service};
 use crate::headers::{self, text};
@@ -27,7 +28,6 @@ use crate::version::{new_version, parse_version};
 
 const SOURCE: &str = "x-amz-copy-source";
 const RANGE: &str = "x-amz-copy-source-range";
-const CUSTOMER_KEY_PREFIX: &str = "x-amz-copy-source-server-side-encryption-customer-";
 
 /// CopyObject. No byte moves: the copy shares the data of its source.
 pub(crate) async fn copy_object(s3: &S3, request: &ApiRequest) -> S3Result<ApiResponse> {
@@ -38,7 +38,8 @@ pub(crate) async fn copy_object(s3: &S3, request: &ApiRequest) -> S3Result<ApiRe
     let replaces_tags = directive(&request.headers, "x-amz-tagging-directive", "Unknown tagging directive.")?;
     let storage_class = headers::storage_class(&request.headers)?;
     let website_redirect = headers::website_redirect(&request.headers)?;
-    let changes = replaces_metadata || storage_class.is_some() || website_redirect.is_some();
+    let encrypts = request.headers.keys().any(|name| name.as_str().starts_with("x-amz-server-side-encryption"));
+    let changes = encrypts || replaces_metadata || storage_class.is_some() || website_redirect.is_some();
     if source.bucket == bucket && source.key == key && source_version.is_none() && !changes {
         return Err(invalid_request(
             "This copy request is illegal because it is trying to copy an object to itself without changing the \
@@ -53,7 +54,12 @@ pub(crate) async fn copy_object(s3: &S3, request: &ApiRequest) -> S3Result<ApiRe
         false => MetadataDirective::Copy,
     };
     let access = acl::new_object(s3, request, bucket).await?;
+    let encryption::Asked { encryption, by_request } = encryption::asked(s3, request, bucket).await?;
+    let customer_key = encryption::customer_key(s3, request)?;
     let asked = CopyRequest {
+        encryption,
+        encryption_asked: by_request,
+        source_customer_key: encryption::source_customer_key(s3, request)?,
         source_conditions: copy_conditions(&request.headers)?,
         metadata,
         source_version,
@@ -79,25 +85,29 @@ pub(crate) async fn copy_object(s3: &S3, request: &ApiRequest) -> S3Result<ApiRe
         ..Default::default()
     };
     fill_checksum!(result, &object.checksum, |sum| object_text(sum, object.checksum_type, &object.etag));
-    Ok(wire(write_copy_object(&types::CopyObjectOutput {
+    let mut response = wire(write_copy_object(&types::CopyObjectOutput {
         copy_object_result: Some(result),
         copy_source_version_id: outcome.source_version.map(|version| version.to_string()),
         version_id: new_version(object.version).map(|version| version.to_string()),
         ..Default::default()
-    })))
+    }));
+    encryption::tell(response.headers_mut(), object.encryption.as_ref(), customer_key.as_ref());
+    Ok(response)
 }
 
 /// UploadPartCopy.
 pub(crate) async fn upload_part_copy(s3: &S3, request: &ApiRequest) -> S3Result<ApiResponse> {
     let (bucket, key) = object_of(request)?;
     let (upload_id, part_number) = part_address(request)?;
-    headers::refuse_encryption(&request.headers)?;
+    let customer_key = encryption::customer_key(s3, request)?;
     let (source, source_version) = admitted_source(s3, request).await?;
     let range = match text(&request.headers, RANGE)? {
         None => None,
         Some(header) => Some(parse_copy_range(header).ok_or_else(|| malformed_range(header))?),
     };
     let asked = PartCopyRequest {
+        customer_key: customer_key.clone(),
+        source_customer_key: encryption::source_customer_key(s3, request)?,
         source_conditions: copy_conditions(&request.headers)?,
         range,
         part_number,
@@ -118,11 +128,13 @@ pub(crate) async fn upload_part_copy(s3: &S3, request: &ApiRequest) -> S3Result<
         ..Default::default()
     };
     fill_checksum!(result, &part.checksum);
-    Ok(wire(write_upload_part_copy(&types::UploadPartCopyOutput {
+    let mut response = wire(write_upload_part_copy(&types::UploadPartCopyOutput {
         copy_part_result: Some(result),
         copy_source_version_id: outcome.source_version.map(|version| version.to_string()),
         ..Default::default()
-    })))
+    }));
+    encryption::tell(response.headers_mut(), part.encryption.as_ref(), customer_key.as_ref());
+    Ok(response)
 }
 
 /// The source, which the caller may read.
@@ -136,7 +148,6 @@ async fn admitted_source(s3: &S3, request: &ApiRequest) -> S3Result<(CopySource,
     let target = Target { bucket: &source.bucket, key: Some(&source.key), version };
     s3.authorize(request, action, &target).await?;
     s3.check_owner(request, "x-amz-source-expected-bucket-owner", &source.bucket).await?;
-    headers::refuse_customer_key_on_read(&request.headers, CUSTOMER_KEY_PREFIX)?;
     Ok((source, version))
 }
 

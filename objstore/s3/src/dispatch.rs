@@ -26,6 +26,15 @@ use crate::{
 pub struct S3Config {
     /// The one region of this cluster, as in signatures and `LocationConstraint`.
     pub region: String,
+    /// Take clients' own encryption keys over connections without TLS too, where others may read them.
+    pub customer_keys_over_http: bool,
+}
+
+impl S3Config {
+    /// As AWS does it, in `region`.
+    pub fn new(region: impl Into<String>) -> Self {
+        Self { region: region.into(), customer_keys_over_http: false }
+    }
 }
 
 /// The S3 operations over an object service.
@@ -34,6 +43,7 @@ pub struct S3 {
     pub(crate) identities: Arc<dyn Identities>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) region: String,
+    pub(crate) customer_keys_over_http: bool,
 }
 
 #[async_trait]
@@ -76,7 +86,13 @@ impl S3 {
         clock: Arc<dyn Clock>,
         config: S3Config,
     ) -> Self {
-        Self { service, identities, clock, region: config.region }
+        Self {
+            service,
+            identities,
+            clock,
+            customer_keys_over_http: config.customer_keys_over_http,
+            region: config.region,
+        }
     }
 
     fn answered(&self, named: &'static str, answer: S3Result<ApiResponse>, request: &ApiRequest) -> ApiResponse {

@@ -16,9 +16,10 @@ use crate::checksum::{object_text, type_name};
 use crate::conditions::read_conditions;
 use crate::dispatch::{object_of, parameter};
 use crate::encoding::http_date;
+use crate::encryption;
 use crate::error::{S3Result, error_with, invalid_argument, invalid_request};
 use crate::fault::{Subject, from_service};
-use crate::headers::{USER_METADATA_PREFIX, refuse_customer_key_on_read, text};
+use crate::headers::{USER_METADATA_PREFIX, text};
 use crate::lifecycle::{Ending, tell_expiration};
 use crate::lock::describe_lock;
 use crate::put::{CHECKSUM_TYPE, set_checksum};
@@ -30,7 +31,6 @@ const PARTS_COUNT: HeaderName = HeaderName::from_static("x-amz-mp-parts-count");
 const STORAGE_CLASS: HeaderName = HeaderName::from_static("x-amz-storage-class");
 const TAGGING_COUNT: HeaderName = HeaderName::from_static("x-amz-tagging-count");
 const REDIRECT: HeaderName = HeaderName::from_static("x-amz-website-redirect-location");
-const CUSTOMER_KEY_PREFIX: &str = "x-amz-server-side-encryption-customer-";
 const DEFAULT_CONTENT_TYPE: HeaderValue = HeaderValue::from_static("binary/octet-stream");
 const BYTES: HeaderValue = HeaderValue::from_static("bytes");
 
@@ -47,7 +47,8 @@ const OVERRIDES: [(&str, HeaderName); 6] = [
 /// GetObject.
 pub(crate) async fn get_object(s3: &S3, request: &mut ApiRequest) -> S3Result<ApiResponse> {
     let (bucket, key) = object_of(request)?;
-    let get = get_request(request, bucket, key)?;
+    let get = get_request(s3, request, bucket, key)?;
+    let customer_key = get.customer_key.clone();
     let outcome = match s3.service.get_object(get).await {
         Ok(outcome) => outcome,
         Err(failure) => return refused(failure, request, bucket, key),
@@ -55,6 +56,7 @@ pub(crate) async fn get_object(s3: &S3, request: &mut ApiRequest) -> S3Result<Ap
     s3.authorize_read(request, &outcome.info).await?;
     let mut response = empty(StatusCode::OK);
     *response.status_mut() = describe(response.headers_mut(), request, &outcome.info, &outcome.served)?;
+    encryption::tell(response.headers_mut(), outcome.info.encryption.as_ref(), customer_key.as_ref());
     tell_end(s3, request, response.headers_mut(), &outcome.info).await;
     let length = outcome.served.length();
     let content = outcome.content.map(|piece| piece.map_err(std::io::Error::other));
@@ -65,7 +67,8 @@ pub(crate) async fn get_object(s3: &S3, request: &mut ApiRequest) -> S3Result<Ap
 /// HeadObject.
 pub(crate) async fn head_object(s3: &S3, request: &mut ApiRequest) -> S3Result<ApiResponse> {
     let (bucket, key) = object_of(request)?;
-    let get = get_request(request, bucket, key)?;
+    let get = get_request(s3, request, bucket, key)?;
+    let customer_key = get.customer_key.clone();
     let outcome = match s3.service.head_object(get).await {
         Ok(outcome) => outcome,
         Err(failure) => return refused(failure, request, bucket, key),
@@ -73,6 +76,7 @@ pub(crate) async fn head_object(s3: &S3, request: &mut ApiRequest) -> S3Result<A
     s3.authorize_read(request, &outcome.info).await?;
     let mut response = empty(StatusCode::OK);
     *response.status_mut() = describe(response.headers_mut(), request, &outcome.info, &outcome.served)?;
+    encryption::tell(response.headers_mut(), outcome.info.encryption.as_ref(), customer_key.as_ref());
     tell_end(s3, request, response.headers_mut(), &outcome.info).await;
     Ok(response)
 }
@@ -85,9 +89,9 @@ async fn tell_end(s3: &S3, request: &ApiRequest, headers: &mut HeaderMap, info: 
     }
 }
 
-fn get_request(request: &ApiRequest, bucket: &str, key: &str) -> S3Result<GetRequest> {
+fn get_request(s3: &S3, request: &ApiRequest, bucket: &str, key: &str) -> S3Result<GetRequest> {
     let version = named_version(request)?;
-    refuse_customer_key_on_read(&request.headers, CUSTOMER_KEY_PREFIX)?;
+    encryption::refuse_on_read(&request.headers)?;
     let overrides = OVERRIDES.iter().any(|(name, _)| parameter(request, name).is_some());
     if overrides && matches!(request.caller, Caller::Anonymous) {
         let message = "Request specific response headers cannot be used for anonymous GET requests.";
@@ -105,6 +109,7 @@ fn get_request(request: &ApiRequest, bucket: &str, key: &str) -> S3Result<GetReq
         range: range.map(range_spec),
         part_number,
         conditions: read_conditions(&request.headers)?,
+        customer_key: encryption::customer_key(s3, request)?,
     })
 }
 

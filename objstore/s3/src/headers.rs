@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use http::header::{CONTENT_ENCODING, HeaderMap};
 
 use crate::config::tags;
-use crate::error::{S3Result, error, error_with, header_not_implemented, invalid_argument, invalid_request};
+use crate::error::{S3Result, error, error_with, header_not_implemented, invalid_argument};
 
 /// Most bytes of names and values of user metadata together.
 pub(crate) const USER_METADATA_SIZE_BYTES_MAX: usize = 2 << 10;
@@ -136,36 +136,10 @@ pub(crate) fn website_redirect(headers: &HeaderMap) -> S3Result<Option<String>> 
     Ok(Some(location))
 }
 
-/// Refuses what a write may ask for and Karri cannot do: encryption, appends.
+/// Refuses what a write may ask for and Karri cannot do: appends.
 pub(crate) fn refuse_unsupported_write(headers: &HeaderMap) -> S3Result<()> {
-    refuse_encryption(headers)?;
     match headers.contains_key("x-amz-write-offset-bytes") {
         true => Err(header_not_implemented("x-amz-write-offset-bytes")),
-        false => Ok(()),
-    }
-}
-
-/// Server-side encryption must never be asked for and silently not happen.
-pub(crate) fn refuse_encryption(headers: &HeaderMap) -> S3Result<()> {
-    const PREFIX: &str = "x-amz-server-side-encryption";
-    if let Some(algorithm) = text(headers, PREFIX)? {
-        return match algorithm {
-            "AES256" | "aws:kms" | "aws:kms:dsse" | "aws:fsx" => Err(header_not_implemented(PREFIX)),
-            _ => Err(invalid_argument(PREFIX, algorithm, "The encryption method specified is not supported")),
-        };
-    }
-    let asked = headers.keys().find(|name| name.as_str().starts_with(PREFIX));
-    match asked {
-        Some(name) => Err(header_not_implemented(name.as_str())),
-        None => Ok(()),
-    }
-}
-
-/// A reader that sends a key for an object that is not encrypted with one.
-pub(crate) fn refuse_customer_key_on_read(headers: &HeaderMap, prefix: &str) -> S3Result<()> {
-    let given = headers.keys().any(|name| name.as_str().starts_with(prefix));
-    match given {
-        true => Err(invalid_request("The encryption parameters are not applicable to this object.")),
         false => Ok(()),
     }
 }
@@ -214,9 +188,6 @@ mod tests {
         let code = |name: &str, value: &str| {
             refuse_unsupported_write(&map(&[(name, value)])).expect_err(name).code.into_owned()
         };
-        assert_eq!(code("x-amz-server-side-encryption", "AES256"), "NotImplemented");
-        assert_eq!(code("x-amz-server-side-encryption", "rot13"), "InvalidArgument");
-        assert_eq!(code("x-amz-server-side-encryption-customer-algorithm", "AES256"), "NotImplemented");
         assert_eq!(code("x-amz-write-offset-bytes", "1"), "NotImplemented");
         assert!(refuse_unsupported_write(&map(&[("x-amz-acl", "private")])).is_ok());
     }

@@ -8,7 +8,7 @@
 //! use karri_ring_types::SystemClock;
 //!
 //! let clock = Arc::new(SystemClock::default());
-//! let backend = S3::new(service, identities, clock, S3Config { region: "us-east-1".to_owned() });
+//! let backend = S3::new(service, identities, clock, S3Config::new("us-east-1"));
 //! # }
 //! ```
 //!
@@ -31,6 +31,7 @@ mod copy_source;
 mod delete;
 mod dispatch;
 mod encoding;
+mod encryption;
 mod error;
 mod fault;
 mod get;

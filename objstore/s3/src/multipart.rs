@@ -17,6 +17,7 @@ use crate::checksum::{object_checksum, object_text, parse_algorithm, parse_type}
 use crate::conditions::write_conditions;
 use crate::convert::{fill_checksum, take_checksum, wire_algorithm, wire_type};
 use crate::dispatch::{object_of, parameter, wire_request};
+use crate::encryption;
 use crate::error::{S3Result, error, invalid_request, malformed_xml};
 use crate::fault::{Subject, from_service, from_wire};
 use crate::headers::{self, text};
@@ -56,7 +57,10 @@ pub(crate) async fn create_multipart_upload(s3: &S3, request: &ApiRequest) -> S3
         _ => {}
     }
     let access = acl::new_object(s3, request, bucket).await?;
+    let encryption = encryption::asked(s3, request, bucket).await?.encryption;
+    let customer_key = encryption::customer_key(s3, request)?;
     let asked = CreateUploadRequest {
+        encryption,
         content: content_headers(&request.headers)?,
         user_metadata: headers::user_metadata(&request.headers)?,
         storage_class: headers::storage_class(&request.headers)?.map(str::to_owned),
@@ -71,14 +75,16 @@ pub(crate) async fn create_multipart_upload(s3: &S3, request: &ApiRequest) -> S3
     };
     let outcome = s3.service.create_upload(asked).await;
     let outcome = outcome.map_err(|failure| from_service(failure, Subject::object(bucket, key)))?;
-    Ok(wire(write_create_multipart_upload(&types::CreateMultipartUploadOutput {
+    let mut response = wire(write_create_multipart_upload(&types::CreateMultipartUploadOutput {
         bucket: Some(bucket.to_owned()),
         key: Some(key.to_owned()),
         upload_id: Some(outcome.upload_id),
         checksum_algorithm: outcome.checksum_algorithm.map(wire_algorithm),
         checksum_type: outcome.checksum_type.map(wire_type),
         ..Default::default()
-    })))
+    }));
+    encryption::tell(response.headers_mut(), outcome.encryption.as_ref(), customer_key.as_ref());
+    Ok(response)
 }
 
 /// An upload as the service names it.
@@ -97,7 +103,8 @@ pub(crate) async fn abort_multipart_upload(s3: &S3, request: &ApiRequest) -> S3R
 
 /// CompleteMultipartUpload. The parts are not rewritten, so the answer comes at once and with its true status.
 pub(crate) async fn complete_multipart_upload(s3: &S3, request: &mut ApiRequest) -> S3Result<ApiResponse> {
-    headers::refuse_encryption(&request.headers)?;
+    // A key that comes along was needed for the parts.
+    encryption::customer_key(s3, request)?;
     let body = document(request, Operation::CompleteMultipartUpload).await?;
     if body.is_empty() {
         return Err(malformed_xml());
@@ -131,7 +138,9 @@ pub(crate) async fn complete_multipart_upload(s3: &S3, request: &mut ApiRequest)
         ..Default::default()
     };
     fill_checksum!(output, &outcome.checksum, |sum| object_text(sum, outcome.checksum_type, &outcome.etag));
-    Ok(wire(write_complete_multipart_upload(&output)))
+    let mut response = wire(write_complete_multipart_upload(&output));
+    encryption::tell(response.headers_mut(), outcome.encryption.as_ref(), None);
+    Ok(response)
 }
 
 fn part(listed: &types::CompletedPart) -> S3Result<CompletedPart> {

@@ -15,6 +15,7 @@ use crate::body::Upload;
 use crate::checksum::{Claims, algorithm_header, claims, type_name};
 use crate::conditions::write_conditions;
 use crate::dispatch::{object_of, parameter};
+use crate::encryption;
 use crate::error::{S3Result, error_with, invalid_argument};
 use crate::fault::{Subject, from_service};
 use crate::headers::{self, owned};
@@ -33,6 +34,8 @@ pub(crate) async fn put_object(s3: &S3, request: &mut ApiRequest) -> S3Result<Ap
     let trailing = if value.is_none() { algorithm } else { None };
     let tags = headers::tags(&request.headers)?;
     let access = acl::new_object(s3, request, &bucket).await?;
+    let asked = encryption::asked(s3, request, &bucket).await?;
+    let customer_key = encryption::customer_key(s3, request)?;
     let put = PutRequest {
         content: content_headers(&request.headers)?,
         user_metadata: headers::user_metadata(&request.headers)?,
@@ -46,6 +49,7 @@ pub(crate) async fn put_object(s3: &S3, request: &mut ApiRequest) -> S3Result<Ap
         lock: asked_lock(&request.headers)?,
         owner: access.owner,
         acl: access.acl,
+        encryption: asked.encryption,
         bucket: bucket.clone(),
         key: key.clone(),
     };
@@ -62,6 +66,7 @@ pub(crate) async fn put_object(s3: &S3, request: &mut ApiRequest) -> S3Result<Ap
         set(headers, CHECKSUM_TYPE, type_name(kind));
     }
     tell_new_version(headers, outcome.version);
+    encryption::tell(headers, outcome.encryption.as_ref(), customer_key.as_ref());
     let (size, modified) = (outcome.size, outcome.last_modified);
     tell_expiration(s3, headers, Ending { bucket: &bucket, key: &key, size, tags: &tags, modified }).await;
     Ok(response)
@@ -72,7 +77,7 @@ pub(crate) async fn upload_part(s3: &S3, request: &mut ApiRequest) -> S3Result<A
     let (bucket, key) = object_of(request)?;
     let (bucket, key) = (bucket.to_owned(), key.to_owned());
     let (upload_id, part_number) = part_address(request)?;
-    headers::refuse_encryption(&request.headers)?;
+    let customer_key = encryption::customer_key(s3, request)?;
     let length = declared_length(request)?;
     let Claims { md5, algorithm, value } = claims(&request.headers)?;
     let trailing = if value.is_none() { algorithm } else { None };
@@ -83,6 +88,7 @@ pub(crate) async fn upload_part(s3: &S3, request: &mut ApiRequest) -> S3Result<A
         md5,
         checksum_algorithm: algorithm,
         checksum: value,
+        customer_key: customer_key.clone(),
         bucket: bucket.clone(),
         key: key.clone(),
     };
@@ -95,6 +101,7 @@ pub(crate) async fn upload_part(s3: &S3, request: &mut ApiRequest) -> S3Result<A
     if let Some(checksum) = &outcome.checksum {
         set_checksum(response.headers_mut(), checksum, &checksum.text());
     }
+    encryption::tell(response.headers_mut(), outcome.encryption.as_ref(), customer_key.as_ref());
     Ok(response)
 }
 

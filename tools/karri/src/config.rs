@@ -41,6 +41,8 @@ pub(crate) struct S3Config {
     pub(crate) tls_key: Option<PathBuf>,
     #[serde(default)]
     pub(crate) sigv2: bool,
+    #[serde(default)]
+    pub(crate) customer_keys_over_http: bool,
 }
 
 /// The node-to-node port.
@@ -141,6 +143,12 @@ const SETTINGS: &[(&str, &str, &str, &str)] = &[
     ("s3.base_domains", "list of text", "[]", "Domains under which buckets are addressed as hosts."),
     ("s3.tls_certificate", "path", "none", "PEM chain; with it the service port speaks TLS. Reloaded when it changes."),
     ("s3.tls_key", "path", "none", "PEM key of the certificate."),
+    (
+        "s3.customer_keys_over_http",
+        "boolean",
+        "false",
+        "Take clients' own encryption keys (SSE-C) without TLS too, where others may read them.",
+    ),
     ("s3.sigv2", "boolean", "false", "Accept AWS Signature Version 2."),
     ("rpc.listen", "address", "required", "Where the other nodes connect (mTLS)."),
     ("rpc.advertise", "host:port", "rpc.listen", "The address by which the other nodes reach this one."),

@@ -147,8 +147,9 @@ pub(crate) async fn run(
     let layouts: Arc<dyn LayoutSource> = membership.clone();
     let parts = StorageParts { store, transport: transport.clone(), layouts, clock: clock.clone(), rng: rng.clone() };
     let storage = StorageNode::new(parts, StorageConfig::default(), &router);
-    let service =
-        ObjectService::new(meta.client(), storage.client(), clock.clone(), rng.clone(), ServiceConfig::default());
+    let cluster_key = Some(credentials.cluster_key().clone());
+    let service_config = ServiceConfig { cluster_key, ..ServiceConfig::default() };
+    let service = ObjectService::new(meta.client(), storage.client(), clock.clone(), rng.clone(), service_config);
     let garbage_age = Duration::from_secs(config.storage.garbage_age_seconds);
     let day = config.storage.lifecycle_day_seconds;
     let lifecycle = day.map_or_else(LifecycleConfig::default, LifecycleConfig::with_day_of_seconds);
@@ -183,7 +184,9 @@ pub(crate) async fn run(
 
     let iam = Arc::new(IamApi::new(identities.clone(), Arc::new(BucketUse(service.clone())), &*config.s3.region));
     let known = Arc::new(KnownIdentities(identities.view().clone()));
-    let s3 = Arc::new(S3::new(service, known, clock.clone(), S3Config { region: config.s3.region.clone() }));
+    let customer_keys_over_http = config.s3.customer_keys_over_http;
+    let s3_config = S3Config { region: config.s3.region.clone(), customer_keys_over_http };
+    let s3 = Arc::new(S3::new(service, known, clock.clone(), s3_config));
     let admin = Arc::new(Admin::new(sources, identities.view().clone()));
     let cluster_key = credentials.cluster_key();
     let sessions = Sessions::new(cluster_key, identities.view().clone(), clock.clone(), rng.clone());

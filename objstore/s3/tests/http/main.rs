@@ -5,6 +5,7 @@ mod acls;
 mod buckets;
 mod client;
 mod configs;
+mod encryption;
 mod forms;
 mod multipart;
 mod node;

@@ -12,7 +12,7 @@ use karri_ring_node::{LayoutSource, StorageConfig, StorageNode, StorageParts};
 use karri_ring_placement::{Layout, NodeSpec};
 use karri_ring_raft::{HostConfig, RaftHost};
 use karri_ring_rpc::{MemoryNetwork, Router};
-use karri_ring_types::{Clock, ManualClock, NodeId, Rng, SystemRng, Timestamp};
+use karri_ring_types::{Clock, ClusterKey, ManualClock, NodeId, Rng, SystemRng, Timestamp};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
@@ -99,11 +99,17 @@ pub(crate) async fn start_with(statements: &str) -> (Node, Client) {
         rng: rng.clone(),
     };
     let storage = StorageNode::new(parts, StorageConfig::default(), &router);
-    let config = ServiceConfig::default();
+    let cluster_key = Some(ClusterKey::generate(&*rng));
+    let config = ServiceConfig { cluster_key, ..ServiceConfig::default() };
     let service = ObjectService::new(meta.client(), storage.client(), clock.clone(), rng.clone(), config);
 
     let people = Arc::new(People::new(statements));
-    let s3 = S3::new(service, people.clone(), clock.clone(), S3Config { region: REGION.to_owned() });
+    let s3 = S3::new(
+        service,
+        people.clone(),
+        clock.clone(),
+        S3Config { region: REGION.to_owned(), customer_keys_over_http: true },
+    );
     let config = GatewayConfig::new(([127, 0, 0, 1], 0).into(), REGION);
     let gateway = Gateway::bind(config, people, Arc::new(s3), Arc::new(Root), clock, rng).await.expect("bind");
     let address = gateway.local_addr();

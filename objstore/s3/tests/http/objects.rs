@@ -124,8 +124,6 @@ async fn what_karri_cannot_do_is_refused_and_leaves_nothing() {
     s3.put("/files", &[], b"").await.expect(200);
     let long = "v".repeat(2049);
     for (name, value, status, code) in [
-        ("x-amz-server-side-encryption", "AES256", 501, "NotImplemented"),
-        ("x-amz-server-side-encryption-customer-algorithm", "AES256", 501, "NotImplemented"),
         ("x-amz-acl", "everybody", 400, "InvalidArgument"),
         ("x-amz-storage-class", "BEST", 400, "InvalidStorageClass"),
         ("x-amz-object-lock-legal-hold", "ON", 400, "InvalidRequest"),

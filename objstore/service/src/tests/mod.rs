@@ -2,8 +2,8 @@
 
 mod buckets;
 mod copies;
-mod lifecycle;
 mod encryption;
+mod lifecycle;
 mod listing;
 mod objects;
 mod settings;

@@ -43,6 +43,12 @@ pub struct CompleteMultipartUploadInput {
     pub if_match: Option<String>,
     /// Header `if-none-match`.
     pub if_none_match: Option<String>,
+    /// Header `x-amz-server-side-encryption-customer-algorithm`.
+    pub sse_customer_algorithm: Option<String>,
+    /// Header `x-amz-server-side-encryption-customer-key`.
+    pub sse_customer_key: Option<String>,
+    /// Header `x-amz-server-side-encryption-customer-key-md5`.
+    pub sse_customer_key_md5: Option<String>,
 }
 
 /// Output of `CompleteMultipartUpload`.
@@ -74,6 +80,8 @@ pub struct CompleteMultipartUploadOutput {
     pub server_side_encryption: Option<ServerSideEncryption>,
     /// Header `x-amz-version-id`.
     pub version_id: Option<String>,
+    /// Header `x-amz-server-side-encryption-aws-kms-key-id`.
+    pub sse_kms_key_id: Option<String>,
     /// Header `x-amz-server-side-encryption-bucket-key-enabled`.
     pub bucket_key_enabled: Option<bool>,
     /// Header `x-amz-request-charged`.
@@ -118,9 +126,6 @@ pub fn parse_complete_multipart_upload(
         "x-amz-checksum-xxhash64",
         "x-amz-checksum-xxhash3",
         "x-amz-checksum-xxhash128",
-        "x-amz-server-side-encryption-customer-algorithm",
-        "x-amz-server-side-encryption-customer-key",
-        "x-amz-server-side-encryption-customer-key-md5",
     ])?;
     Ok(CompleteMultipartUploadInput {
         bucket: fields.bucket()?,
@@ -138,6 +143,9 @@ pub fn parse_complete_multipart_upload(
         expected_bucket_owner: fields.header("x-amz-expected-bucket-owner")?,
         if_match: fields.header("if-match")?,
         if_none_match: fields.header("if-none-match")?,
+        sse_customer_algorithm: fields.header("x-amz-server-side-encryption-customer-algorithm")?,
+        sse_customer_key: fields.header("x-amz-server-side-encryption-customer-key")?,
+        sse_customer_key_md5: fields.header("x-amz-server-side-encryption-customer-key-md5")?,
     })
 }
 
@@ -147,6 +155,7 @@ pub fn write_complete_multipart_upload(output: &CompleteMultipartUploadOutput) -
     answer.header("x-amz-expiration", output.expiration.as_ref());
     answer.header("x-amz-server-side-encryption", output.server_side_encryption.as_ref());
     answer.header("x-amz-version-id", output.version_id.as_ref());
+    answer.header("x-amz-server-side-encryption-aws-kms-key-id", output.sse_kms_key_id.as_ref());
     answer.header("x-amz-server-side-encryption-bucket-key-enabled", output.bucket_key_enabled.as_ref());
     answer.header("x-amz-request-charged", output.request_charged.as_ref());
     let mut xml = XmlWriter::new(XMLNS);

@@ -72,8 +72,24 @@ pub struct CopyObjectInput {
     pub storage_class: Option<StorageClass>,
     /// Header `x-amz-website-redirect-location`.
     pub website_redirect_location: Option<String>,
+    /// Header `x-amz-server-side-encryption-customer-algorithm`.
+    pub sse_customer_algorithm: Option<String>,
+    /// Header `x-amz-server-side-encryption-customer-key`.
+    pub sse_customer_key: Option<String>,
+    /// Header `x-amz-server-side-encryption-customer-key-md5`.
+    pub sse_customer_key_md5: Option<String>,
+    /// Header `x-amz-server-side-encryption-aws-kms-key-id`.
+    pub sse_kms_key_id: Option<String>,
+    /// Header `x-amz-server-side-encryption-context`.
+    pub sse_kms_encryption_context: Option<String>,
     /// Header `x-amz-server-side-encryption-bucket-key-enabled`.
     pub bucket_key_enabled: Option<bool>,
+    /// Header `x-amz-copy-source-server-side-encryption-customer-algorithm`.
+    pub copy_source_sse_customer_algorithm: Option<String>,
+    /// Header `x-amz-copy-source-server-side-encryption-customer-key`.
+    pub copy_source_sse_customer_key: Option<String>,
+    /// Header `x-amz-copy-source-server-side-encryption-customer-key-md5`.
+    pub copy_source_sse_customer_key_md5: Option<String>,
     /// Header `x-amz-request-payer`.
     pub request_payer: Option<RequestPayer>,
     /// Header `x-amz-tagging`.
@@ -103,6 +119,14 @@ pub struct CopyObjectOutput {
     pub version_id: Option<String>,
     /// Header `x-amz-server-side-encryption`.
     pub server_side_encryption: Option<ServerSideEncryption>,
+    /// Header `x-amz-server-side-encryption-customer-algorithm`.
+    pub sse_customer_algorithm: Option<String>,
+    /// Header `x-amz-server-side-encryption-customer-key-md5`.
+    pub sse_customer_key_md5: Option<String>,
+    /// Header `x-amz-server-side-encryption-aws-kms-key-id`.
+    pub sse_kms_key_id: Option<String>,
+    /// Header `x-amz-server-side-encryption-context`.
+    pub sse_kms_encryption_context: Option<String>,
     /// Header `x-amz-server-side-encryption-bucket-key-enabled`.
     pub bucket_key_enabled: Option<bool>,
     /// Header `x-amz-request-charged`.
@@ -217,16 +241,6 @@ impl FromStr for TaggingDirective {
 /// Reads the input of `CopyObject`.
 pub fn parse_copy_object(request: &WireRequest<'_>, _body: &[u8]) -> Result<CopyObjectInput, WireError> {
     let fields = Fields::new(request);
-    fields.refuse(&[
-        "x-amz-server-side-encryption-customer-algorithm",
-        "x-amz-server-side-encryption-customer-key",
-        "x-amz-server-side-encryption-customer-key-md5",
-        "x-amz-server-side-encryption-aws-kms-key-id",
-        "x-amz-server-side-encryption-context",
-        "x-amz-copy-source-server-side-encryption-customer-algorithm",
-        "x-amz-copy-source-server-side-encryption-customer-key",
-        "x-amz-copy-source-server-side-encryption-customer-key-md5",
-    ])?;
     Ok(CopyObjectInput {
         acl: fields.header("x-amz-acl")?,
         bucket: fields.bucket()?,
@@ -257,7 +271,16 @@ pub fn parse_copy_object(request: &WireRequest<'_>, _body: &[u8]) -> Result<Copy
         server_side_encryption: fields.header("x-amz-server-side-encryption")?,
         storage_class: fields.header("x-amz-storage-class")?,
         website_redirect_location: fields.header("x-amz-website-redirect-location")?,
+        sse_customer_algorithm: fields.header("x-amz-server-side-encryption-customer-algorithm")?,
+        sse_customer_key: fields.header("x-amz-server-side-encryption-customer-key")?,
+        sse_customer_key_md5: fields.header("x-amz-server-side-encryption-customer-key-md5")?,
+        sse_kms_key_id: fields.header("x-amz-server-side-encryption-aws-kms-key-id")?,
+        sse_kms_encryption_context: fields.header("x-amz-server-side-encryption-context")?,
         bucket_key_enabled: fields.header("x-amz-server-side-encryption-bucket-key-enabled")?,
+        copy_source_sse_customer_algorithm: fields
+            .header("x-amz-copy-source-server-side-encryption-customer-algorithm")?,
+        copy_source_sse_customer_key: fields.header("x-amz-copy-source-server-side-encryption-customer-key")?,
+        copy_source_sse_customer_key_md5: fields.header("x-amz-copy-source-server-side-encryption-customer-key-md5")?,
         request_payer: fields.header("x-amz-request-payer")?,
         tagging: fields.header("x-amz-tagging")?,
         object_lock_mode: fields.header("x-amz-object-lock-mode")?,
@@ -276,6 +299,10 @@ pub fn write_copy_object(output: &CopyObjectOutput) -> WireResponse {
     answer.header("x-amz-copy-source-version-id", output.copy_source_version_id.as_ref());
     answer.header("x-amz-version-id", output.version_id.as_ref());
     answer.header("x-amz-server-side-encryption", output.server_side_encryption.as_ref());
+    answer.header("x-amz-server-side-encryption-customer-algorithm", output.sse_customer_algorithm.as_ref());
+    answer.header("x-amz-server-side-encryption-customer-key-md5", output.sse_customer_key_md5.as_ref());
+    answer.header("x-amz-server-side-encryption-aws-kms-key-id", output.sse_kms_key_id.as_ref());
+    answer.header("x-amz-server-side-encryption-context", output.sse_kms_encryption_context.as_ref());
     answer.header("x-amz-server-side-encryption-bucket-key-enabled", output.bucket_key_enabled.as_ref());
     answer.header("x-amz-request-charged", output.request_charged.as_ref());
     if let Some(payload) = &output.copy_object_result {

@@ -50,6 +50,16 @@ pub struct CreateMultipartUploadInput {
     pub storage_class: Option<StorageClass>,
     /// Header `x-amz-website-redirect-location`.
     pub website_redirect_location: Option<String>,
+    /// Header `x-amz-server-side-encryption-customer-algorithm`.
+    pub sse_customer_algorithm: Option<String>,
+    /// Header `x-amz-server-side-encryption-customer-key`.
+    pub sse_customer_key: Option<String>,
+    /// Header `x-amz-server-side-encryption-customer-key-md5`.
+    pub sse_customer_key_md5: Option<String>,
+    /// Header `x-amz-server-side-encryption-aws-kms-key-id`.
+    pub sse_kms_key_id: Option<String>,
+    /// Header `x-amz-server-side-encryption-context`.
+    pub sse_kms_encryption_context: Option<String>,
     /// Header `x-amz-server-side-encryption-bucket-key-enabled`.
     pub bucket_key_enabled: Option<bool>,
     /// Header `x-amz-request-payer`.
@@ -85,6 +95,14 @@ pub struct CreateMultipartUploadOutput {
     pub upload_id: Option<String>,
     /// Header `x-amz-server-side-encryption`.
     pub server_side_encryption: Option<ServerSideEncryption>,
+    /// Header `x-amz-server-side-encryption-customer-algorithm`.
+    pub sse_customer_algorithm: Option<String>,
+    /// Header `x-amz-server-side-encryption-customer-key-md5`.
+    pub sse_customer_key_md5: Option<String>,
+    /// Header `x-amz-server-side-encryption-aws-kms-key-id`.
+    pub sse_kms_key_id: Option<String>,
+    /// Header `x-amz-server-side-encryption-context`.
+    pub sse_kms_encryption_context: Option<String>,
     /// Header `x-amz-server-side-encryption-bucket-key-enabled`.
     pub bucket_key_enabled: Option<bool>,
     /// Header `x-amz-request-charged`.
@@ -101,13 +119,6 @@ pub fn parse_create_multipart_upload(
     _body: &[u8],
 ) -> Result<CreateMultipartUploadInput, WireError> {
     let fields = Fields::new(request);
-    fields.refuse(&[
-        "x-amz-server-side-encryption-customer-algorithm",
-        "x-amz-server-side-encryption-customer-key",
-        "x-amz-server-side-encryption-customer-key-md5",
-        "x-amz-server-side-encryption-aws-kms-key-id",
-        "x-amz-server-side-encryption-context",
-    ])?;
     Ok(CreateMultipartUploadInput {
         acl: fields.header("x-amz-acl")?,
         bucket: fields.bucket()?,
@@ -126,6 +137,11 @@ pub fn parse_create_multipart_upload(
         server_side_encryption: fields.header("x-amz-server-side-encryption")?,
         storage_class: fields.header("x-amz-storage-class")?,
         website_redirect_location: fields.header("x-amz-website-redirect-location")?,
+        sse_customer_algorithm: fields.header("x-amz-server-side-encryption-customer-algorithm")?,
+        sse_customer_key: fields.header("x-amz-server-side-encryption-customer-key")?,
+        sse_customer_key_md5: fields.header("x-amz-server-side-encryption-customer-key-md5")?,
+        sse_kms_key_id: fields.header("x-amz-server-side-encryption-aws-kms-key-id")?,
+        sse_kms_encryption_context: fields.header("x-amz-server-side-encryption-context")?,
         bucket_key_enabled: fields.header("x-amz-server-side-encryption-bucket-key-enabled")?,
         request_payer: fields.header("x-amz-request-payer")?,
         tagging: fields.header("x-amz-tagging")?,
@@ -145,6 +161,10 @@ pub fn write_create_multipart_upload(output: &CreateMultipartUploadOutput) -> Wi
     answer.header_time("x-amz-abort-date", output.abort_date, TimeFormat::HttpDate);
     answer.header("x-amz-abort-rule-id", output.abort_rule_id.as_ref());
     answer.header("x-amz-server-side-encryption", output.server_side_encryption.as_ref());
+    answer.header("x-amz-server-side-encryption-customer-algorithm", output.sse_customer_algorithm.as_ref());
+    answer.header("x-amz-server-side-encryption-customer-key-md5", output.sse_customer_key_md5.as_ref());
+    answer.header("x-amz-server-side-encryption-aws-kms-key-id", output.sse_kms_key_id.as_ref());
+    answer.header("x-amz-server-side-encryption-context", output.sse_kms_encryption_context.as_ref());
     answer.header("x-amz-server-side-encryption-bucket-key-enabled", output.bucket_key_enabled.as_ref());
     answer.header("x-amz-request-charged", output.request_charged.as_ref());
     answer.header("x-amz-checksum-algorithm", output.checksum_algorithm.as_ref());

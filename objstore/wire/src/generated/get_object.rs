@@ -42,6 +42,12 @@ pub struct GetObjectInput {
     pub response_expires: Option<String>,
     /// Query parameter `versionId`.
     pub version_id: Option<String>,
+    /// Header `x-amz-server-side-encryption-customer-algorithm`.
+    pub sse_customer_algorithm: Option<String>,
+    /// Header `x-amz-server-side-encryption-customer-key`.
+    pub sse_customer_key: Option<String>,
+    /// Header `x-amz-server-side-encryption-customer-key-md5`.
+    pub sse_customer_key_md5: Option<String>,
     /// Header `x-amz-request-payer`.
     pub request_payer: Option<RequestPayer>,
     /// Query parameter `partNumber`.
@@ -105,6 +111,12 @@ pub struct GetObjectOutput {
     pub server_side_encryption: Option<ServerSideEncryption>,
     /// Headers `x-amz-meta-*`, names without the prefix.
     pub metadata: Vec<(String, String)>,
+    /// Header `x-amz-server-side-encryption-customer-algorithm`.
+    pub sse_customer_algorithm: Option<String>,
+    /// Header `x-amz-server-side-encryption-customer-key-md5`.
+    pub sse_customer_key_md5: Option<String>,
+    /// Header `x-amz-server-side-encryption-aws-kms-key-id`.
+    pub sse_kms_key_id: Option<String>,
     /// Header `x-amz-server-side-encryption-bucket-key-enabled`.
     pub bucket_key_enabled: Option<bool>,
     /// Header `x-amz-storage-class`.
@@ -128,11 +140,6 @@ pub struct GetObjectOutput {
 /// Reads the input of `GetObject`.
 pub fn parse_get_object(request: &WireRequest<'_>, _body: &[u8]) -> Result<GetObjectInput, WireError> {
     let fields = Fields::new(request);
-    fields.refuse(&[
-        "x-amz-server-side-encryption-customer-algorithm",
-        "x-amz-server-side-encryption-customer-key",
-        "x-amz-server-side-encryption-customer-key-md5",
-    ])?;
     Ok(GetObjectInput {
         bucket: fields.bucket()?,
         if_match: fields.header("if-match")?,
@@ -148,6 +155,9 @@ pub fn parse_get_object(request: &WireRequest<'_>, _body: &[u8]) -> Result<GetOb
         response_content_type: fields.query_header("response-content-type")?,
         response_expires: fields.query_header("response-expires")?,
         version_id: fields.query("versionId")?,
+        sse_customer_algorithm: fields.header("x-amz-server-side-encryption-customer-algorithm")?,
+        sse_customer_key: fields.header("x-amz-server-side-encryption-customer-key")?,
+        sse_customer_key_md5: fields.header("x-amz-server-side-encryption-customer-key-md5")?,
         request_payer: fields.header("x-amz-request-payer")?,
         part_number: fields.query("partNumber")?,
         expected_bucket_owner: fields.header("x-amz-expected-bucket-owner")?,
@@ -183,6 +193,9 @@ pub fn write_get_object(output: &GetObjectOutput) -> WireResponse {
     answer.header("x-amz-website-redirect-location", output.website_redirect_location.as_ref());
     answer.header("x-amz-server-side-encryption", output.server_side_encryption.as_ref());
     answer.header_map("x-amz-meta-", &output.metadata);
+    answer.header("x-amz-server-side-encryption-customer-algorithm", output.sse_customer_algorithm.as_ref());
+    answer.header("x-amz-server-side-encryption-customer-key-md5", output.sse_customer_key_md5.as_ref());
+    answer.header("x-amz-server-side-encryption-aws-kms-key-id", output.sse_kms_key_id.as_ref());
     answer.header("x-amz-server-side-encryption-bucket-key-enabled", output.bucket_key_enabled.as_ref());
     answer.header("x-amz-storage-class", output.storage_class.as_ref());
     answer.header("x-amz-request-charged", output.request_charged.as_ref());

@@ -25,6 +25,12 @@ pub struct GetObjectAttributesInput {
     pub max_parts: Option<i32>,
     /// Header `x-amz-part-number-marker`.
     pub part_number_marker: Option<i32>,
+    /// Header `x-amz-server-side-encryption-customer-algorithm`.
+    pub sse_customer_algorithm: Option<String>,
+    /// Header `x-amz-server-side-encryption-customer-key`.
+    pub sse_customer_key: Option<String>,
+    /// Header `x-amz-server-side-encryption-customer-key-md5`.
+    pub sse_customer_key_md5: Option<String>,
     /// Header `x-amz-request-payer`.
     pub request_payer: Option<RequestPayer>,
     /// Header `x-amz-expected-bucket-owner`.
@@ -167,17 +173,15 @@ pub fn parse_get_object_attributes(
     _body: &[u8],
 ) -> Result<GetObjectAttributesInput, WireError> {
     let fields = Fields::new(request);
-    fields.refuse(&[
-        "x-amz-server-side-encryption-customer-algorithm",
-        "x-amz-server-side-encryption-customer-key",
-        "x-amz-server-side-encryption-customer-key-md5",
-    ])?;
     Ok(GetObjectAttributesInput {
         bucket: fields.bucket()?,
         key: fields.key()?,
         version_id: fields.query("versionId")?,
         max_parts: fields.header("x-amz-max-parts")?,
         part_number_marker: fields.header("x-amz-part-number-marker")?,
+        sse_customer_algorithm: fields.header("x-amz-server-side-encryption-customer-algorithm")?,
+        sse_customer_key: fields.header("x-amz-server-side-encryption-customer-key")?,
+        sse_customer_key_md5: fields.header("x-amz-server-side-encryption-customer-key-md5")?,
         request_payer: fields.header("x-amz-request-payer")?,
         expected_bucket_owner: fields.header("x-amz-expected-bucket-owner")?,
         object_attributes: fields.must_header_list("x-amz-object-attributes")?,

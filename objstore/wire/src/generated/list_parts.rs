@@ -28,6 +28,12 @@ pub struct ListPartsInput {
     pub request_payer: Option<RequestPayer>,
     /// Header `x-amz-expected-bucket-owner`.
     pub expected_bucket_owner: Option<String>,
+    /// Header `x-amz-server-side-encryption-customer-algorithm`.
+    pub sse_customer_algorithm: Option<String>,
+    /// Header `x-amz-server-side-encryption-customer-key`.
+    pub sse_customer_key: Option<String>,
+    /// Header `x-amz-server-side-encryption-customer-key-md5`.
+    pub sse_customer_key_md5: Option<String>,
 }
 
 /// Output of `ListParts`.
@@ -93,11 +99,6 @@ pub struct Part {
 /// Reads the input of `ListParts`.
 pub fn parse_list_parts(request: &WireRequest<'_>, _body: &[u8]) -> Result<ListPartsInput, WireError> {
     let fields = Fields::new(request);
-    fields.refuse(&[
-        "x-amz-server-side-encryption-customer-algorithm",
-        "x-amz-server-side-encryption-customer-key",
-        "x-amz-server-side-encryption-customer-key-md5",
-    ])?;
     Ok(ListPartsInput {
         bucket: fields.bucket()?,
         key: fields.key()?,
@@ -106,6 +107,9 @@ pub fn parse_list_parts(request: &WireRequest<'_>, _body: &[u8]) -> Result<ListP
         upload_id: fields.must_query("uploadId")?,
         request_payer: fields.header("x-amz-request-payer")?,
         expected_bucket_owner: fields.header("x-amz-expected-bucket-owner")?,
+        sse_customer_algorithm: fields.header("x-amz-server-side-encryption-customer-algorithm")?,
+        sse_customer_key: fields.header("x-amz-server-side-encryption-customer-key")?,
+        sse_customer_key_md5: fields.header("x-amz-server-side-encryption-customer-key-md5")?,
     })
 }
 

@@ -34,6 +34,12 @@ pub struct UploadPartInput {
     pub part_number: i32,
     /// Query parameter `uploadId`.
     pub upload_id: String,
+    /// Header `x-amz-server-side-encryption-customer-algorithm`.
+    pub sse_customer_algorithm: Option<String>,
+    /// Header `x-amz-server-side-encryption-customer-key`.
+    pub sse_customer_key: Option<String>,
+    /// Header `x-amz-server-side-encryption-customer-key-md5`.
+    pub sse_customer_key_md5: Option<String>,
     /// Header `x-amz-request-payer`.
     pub request_payer: Option<RequestPayer>,
     /// Header `x-amz-expected-bucket-owner`.
@@ -57,6 +63,12 @@ pub struct UploadPartOutput {
     pub checksum_sha1: Option<String>,
     /// Header `x-amz-checksum-sha256`.
     pub checksum_sha256: Option<String>,
+    /// Header `x-amz-server-side-encryption-customer-algorithm`.
+    pub sse_customer_algorithm: Option<String>,
+    /// Header `x-amz-server-side-encryption-customer-key-md5`.
+    pub sse_customer_key_md5: Option<String>,
+    /// Header `x-amz-server-side-encryption-aws-kms-key-id`.
+    pub sse_kms_key_id: Option<String>,
     /// Header `x-amz-server-side-encryption-bucket-key-enabled`.
     pub bucket_key_enabled: Option<bool>,
     /// Header `x-amz-request-charged`.
@@ -72,9 +84,6 @@ pub fn parse_upload_part(request: &WireRequest<'_>, _body: &[u8]) -> Result<Uplo
         "x-amz-checksum-xxhash64",
         "x-amz-checksum-xxhash3",
         "x-amz-checksum-xxhash128",
-        "x-amz-server-side-encryption-customer-algorithm",
-        "x-amz-server-side-encryption-customer-key",
-        "x-amz-server-side-encryption-customer-key-md5",
     ])?;
     Ok(UploadPartInput {
         bucket: fields.bucket()?,
@@ -89,6 +98,9 @@ pub fn parse_upload_part(request: &WireRequest<'_>, _body: &[u8]) -> Result<Uplo
         key: fields.key()?,
         part_number: fields.must_query("partNumber")?,
         upload_id: fields.must_query("uploadId")?,
+        sse_customer_algorithm: fields.header("x-amz-server-side-encryption-customer-algorithm")?,
+        sse_customer_key: fields.header("x-amz-server-side-encryption-customer-key")?,
+        sse_customer_key_md5: fields.header("x-amz-server-side-encryption-customer-key-md5")?,
         request_payer: fields.header("x-amz-request-payer")?,
         expected_bucket_owner: fields.header("x-amz-expected-bucket-owner")?,
     })
@@ -104,6 +116,9 @@ pub fn write_upload_part(output: &UploadPartOutput) -> WireResponse {
     answer.header("x-amz-checksum-crc64nvme", output.checksum_crc64nvme.as_ref());
     answer.header("x-amz-checksum-sha1", output.checksum_sha1.as_ref());
     answer.header("x-amz-checksum-sha256", output.checksum_sha256.as_ref());
+    answer.header("x-amz-server-side-encryption-customer-algorithm", output.sse_customer_algorithm.as_ref());
+    answer.header("x-amz-server-side-encryption-customer-key-md5", output.sse_customer_key_md5.as_ref());
+    answer.header("x-amz-server-side-encryption-aws-kms-key-id", output.sse_kms_key_id.as_ref());
     answer.header("x-amz-server-side-encryption-bucket-key-enabled", output.bucket_key_enabled.as_ref());
     answer.header("x-amz-request-charged", output.request_charged.as_ref());
     answer.finish()

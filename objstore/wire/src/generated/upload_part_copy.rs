@@ -33,6 +33,18 @@ pub struct UploadPartCopyInput {
     pub part_number: i32,
     /// Query parameter `uploadId`.
     pub upload_id: String,
+    /// Header `x-amz-server-side-encryption-customer-algorithm`.
+    pub sse_customer_algorithm: Option<String>,
+    /// Header `x-amz-server-side-encryption-customer-key`.
+    pub sse_customer_key: Option<String>,
+    /// Header `x-amz-server-side-encryption-customer-key-md5`.
+    pub sse_customer_key_md5: Option<String>,
+    /// Header `x-amz-copy-source-server-side-encryption-customer-algorithm`.
+    pub copy_source_sse_customer_algorithm: Option<String>,
+    /// Header `x-amz-copy-source-server-side-encryption-customer-key`.
+    pub copy_source_sse_customer_key: Option<String>,
+    /// Header `x-amz-copy-source-server-side-encryption-customer-key-md5`.
+    pub copy_source_sse_customer_key_md5: Option<String>,
     /// Header `x-amz-request-payer`.
     pub request_payer: Option<RequestPayer>,
     /// Header `x-amz-expected-bucket-owner`.
@@ -50,6 +62,12 @@ pub struct UploadPartCopyOutput {
     pub copy_part_result: Option<CopyPartResult>,
     /// Header `x-amz-server-side-encryption`.
     pub server_side_encryption: Option<ServerSideEncryption>,
+    /// Header `x-amz-server-side-encryption-customer-algorithm`.
+    pub sse_customer_algorithm: Option<String>,
+    /// Header `x-amz-server-side-encryption-customer-key-md5`.
+    pub sse_customer_key_md5: Option<String>,
+    /// Header `x-amz-server-side-encryption-aws-kms-key-id`.
+    pub sse_kms_key_id: Option<String>,
     /// Header `x-amz-server-side-encryption-bucket-key-enabled`.
     pub bucket_key_enabled: Option<bool>,
     /// Header `x-amz-request-charged`.
@@ -78,14 +96,6 @@ pub struct CopyPartResult {
 /// Reads the input of `UploadPartCopy`.
 pub fn parse_upload_part_copy(request: &WireRequest<'_>, _body: &[u8]) -> Result<UploadPartCopyInput, WireError> {
     let fields = Fields::new(request);
-    fields.refuse(&[
-        "x-amz-server-side-encryption-customer-algorithm",
-        "x-amz-server-side-encryption-customer-key",
-        "x-amz-server-side-encryption-customer-key-md5",
-        "x-amz-copy-source-server-side-encryption-customer-algorithm",
-        "x-amz-copy-source-server-side-encryption-customer-key",
-        "x-amz-copy-source-server-side-encryption-customer-key-md5",
-    ])?;
     Ok(UploadPartCopyInput {
         bucket: fields.bucket()?,
         copy_source: fields.must_header("x-amz-copy-source")?,
@@ -99,6 +109,13 @@ pub fn parse_upload_part_copy(request: &WireRequest<'_>, _body: &[u8]) -> Result
         key: fields.key()?,
         part_number: fields.must_query("partNumber")?,
         upload_id: fields.must_query("uploadId")?,
+        sse_customer_algorithm: fields.header("x-amz-server-side-encryption-customer-algorithm")?,
+        sse_customer_key: fields.header("x-amz-server-side-encryption-customer-key")?,
+        sse_customer_key_md5: fields.header("x-amz-server-side-encryption-customer-key-md5")?,
+        copy_source_sse_customer_algorithm: fields
+            .header("x-amz-copy-source-server-side-encryption-customer-algorithm")?,
+        copy_source_sse_customer_key: fields.header("x-amz-copy-source-server-side-encryption-customer-key")?,
+        copy_source_sse_customer_key_md5: fields.header("x-amz-copy-source-server-side-encryption-customer-key-md5")?,
         request_payer: fields.header("x-amz-request-payer")?,
         expected_bucket_owner: fields.header("x-amz-expected-bucket-owner")?,
         expected_source_bucket_owner: fields.header("x-amz-source-expected-bucket-owner")?,
@@ -110,6 +127,9 @@ pub fn write_upload_part_copy(output: &UploadPartCopyOutput) -> WireResponse {
     let mut answer = Answer::new(200);
     answer.header("x-amz-copy-source-version-id", output.copy_source_version_id.as_ref());
     answer.header("x-amz-server-side-encryption", output.server_side_encryption.as_ref());
+    answer.header("x-amz-server-side-encryption-customer-algorithm", output.sse_customer_algorithm.as_ref());
+    answer.header("x-amz-server-side-encryption-customer-key-md5", output.sse_customer_key_md5.as_ref());
+    answer.header("x-amz-server-side-encryption-aws-kms-key-id", output.sse_kms_key_id.as_ref());
     answer.header("x-amz-server-side-encryption-bucket-key-enabled", output.bucket_key_enabled.as_ref());
     answer.header("x-amz-request-charged", output.request_charged.as_ref());
     if let Some(payload) = &output.copy_part_result {
