@@ -31,5 +31,5 @@ pub use root::{ADMIN_ALIAS, NewKey, RootError};
 pub use seal::{Sealed, Sealer, Unsealable};
 pub use state::{Account, Entity, Table};
 pub use store::{Store, StoreError, StoreParts};
-pub use sts::{AuthorizationMessages, Sessions, Sts};
+pub use sts::{AuthorizationMessages, ProviderSettings, Sessions, Sts};
 pub use view::{Holder, Key, View};

@@ -25,8 +25,14 @@ pub struct Workbench {
 impl Workbench {
     /// Starts a cluster of `nodes`.
     pub async fn start(nodes: usize) -> Result<Self> {
+        Self::start_with(nodes, "").await
+    }
+
+    /// As [`Workbench::start`], with further tables in the configuration of each node.
+    pub async fn start_with(nodes: usize, tables: &str) -> Result<Self> {
         // As `karri dev` has it: s3cmd signs URLs with Signature Version 2.
-        let options = ClusterOptions { s3_configuration: "sigv2 = true".to_owned(), ..ClusterOptions::default() };
+        let s3_configuration = format!("sigv2 = true\n{tables}");
+        let options = ClusterOptions { s3_configuration, ..ClusterOptions::default() };
         let cluster = Cluster::start_with(nodes, options).await?;
         let dir = TempDir::with_prefix("karri-client-").context("make a temporary folder")?;
         Ok(Self { cluster, dir })

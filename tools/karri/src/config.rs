@@ -21,6 +21,8 @@ pub(crate) struct Config {
     #[serde(default)]
     pub(crate) cluster: ClusterConfig,
     #[serde(default)]
+    pub(crate) iam: IamConfig,
+    #[serde(default)]
     pub(crate) storage: StorageConfig,
     #[serde(default)]
     pub(crate) log: LogConfig,
@@ -88,6 +90,13 @@ impl Default for StorageConfig {
     fn default() -> Self {
         Self { reserve_bytes: 1 << 30, garbage_age_seconds: 60, lifecycle_day_seconds: None }
     }
+}
+
+/// Accounts and sessions.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct IamConfig {
+    pub(crate) oidc_private_hosts: Vec<String>,
 }
 
 /// What is logged and how.
@@ -159,6 +168,13 @@ const SETTINGS: &[(&str, &str, &str, &str)] = &[
         "Copies of each extent, as far as there are nodes. Read by `karri cluster init`.",
     ),
     ("cluster.data_ranges", "1 to 256", "8", "Metadata ranges made at the start. Read by `karri cluster init`."),
+    (
+        "iam.oidc_private_hosts",
+        "list of text",
+        "[]",
+        "Hosts (`name` or `name:port`) of OpenID Connect providers that may have private addresses or be asked without \
+         TLS. Any other provider must be public and speak TLS.",
+    ),
     (
         "storage.reserve_bytes",
         "integer",

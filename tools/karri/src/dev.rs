@@ -23,14 +23,19 @@ const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a child may take to drain.
 const STOP_TIMEOUT: Duration = Duration::from_secs(40);
 
+/// Settings that go into the nodes' configuration files.
+pub(crate) struct Extra {
+    pub(crate) lifecycle_day_seconds: Option<u64>,
+    pub(crate) oidc_private_hosts: Vec<String>,
+}
+
 /// Runs until Ctrl-C.
-pub(crate) async fn run(data: &Path, listen: SocketAddr, nodes: u16, lifecycle_day: Option<u64>) -> Result<()> {
+pub(crate) async fn run(data: &Path, listen: SocketAddr, nodes: u16, extra: &Extra) -> Result<()> {
     let quiet = LogConfig { filter: "warn".to_owned(), json: false };
     logging::start(&quiet);
     std::fs::create_dir_all(data).with_context(|| format!("make {}", data.display()))?;
     let data = data.canonicalize()?;
-    let configs =
-        (0..nodes).map(|index| configuration(&data, listen, index, lifecycle_day)).collect::<Result<Vec<_>>>()?;
+    let configs = (0..nodes).map(|index| configuration(&data, listen, index, extra)).collect::<Result<Vec<_>>>()?;
     let (_, first) = &configs[0];
     if !DataDir(&first.data_dir).credentials().exists()? {
         cluster::create(first)?;
@@ -50,15 +55,17 @@ pub(crate) async fn run(data: &Path, listen: SocketAddr, nodes: u16, lifecycle_d
 }
 
 /// A node's configuration, written to a file that `karri server` and `karri cluster` take.
-fn configuration(data: &Path, listen: SocketAddr, index: u16, lifecycle_day: Option<u64>) -> Result<(PathBuf, Config)> {
-    let day = lifecycle_day.map_or_else(String::new, |seconds| format!("lifecycle_day_seconds = {seconds}\n"));
+fn configuration(data: &Path, listen: SocketAddr, index: u16, extra: &Extra) -> Result<(PathBuf, Config)> {
+    let hosts = &extra.oidc_private_hosts;
+    let day =
+        extra.lifecycle_day_seconds.map_or_else(String::new, |seconds| format!("lifecycle_day_seconds = {seconds}\n"));
     let port = listen.port().checked_add(index).context("the ports end at 65535")?;
     let rpc_port = port.checked_add(RPC_PORT_DISTANCE).context("the ports end at 65535")?;
     let (s3, rpc) = (SocketAddr::new(listen.ip(), port), SocketAddr::new(listen.ip(), rpc_port));
     let name = format!("node{}", index + 1);
     let text = format!(
         "# Written by `karri dev`.\ndata_dir = {:?}\nzone = {name:?}\n[s3]\nlisten = \"{s3}\"\nsigv2 = true\ncustomer_keys_over_http = true\n[rpc]\nlisten = \"{rpc}\"\n\
-         [storage]\nreserve_bytes = 268435456\n{day}[log]\nfilter = \"warn\"\n",
+         [iam]\noidc_private_hosts = {hosts:?}\n[storage]\nreserve_bytes = 268435456\n{day}[log]\nfilter = \"warn\"\n",
         data.join(&name)
     );
     let path = data.join(format!("{name}.toml"));

@@ -48,6 +48,9 @@ enum Command {
         /// How long a day of lifecycle rules is, for tests of rules
         #[arg(long, hide = true)]
         lifecycle_day_seconds: Option<u64>,
+        /// Host (name:port) of an OpenID Connect provider that may be on this machine and without TLS; may be repeated
+        #[arg(long)]
+        oidc_private_host: Vec<String>,
     },
     /// Run one node of a deployment
     Server {
@@ -140,8 +143,9 @@ fn run(command: Command) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(async {
         match command {
-            Command::Dev { data, listen, nodes, lifecycle_day_seconds } => {
-                dev::run(&data, listen, nodes, lifecycle_day_seconds).await
+            Command::Dev { data, listen, nodes, lifecycle_day_seconds, oidc_private_host } => {
+                let extra = dev::Extra { lifecycle_day_seconds, oidc_private_hosts: oidc_private_host };
+                dev::run(&data, listen, nodes, &extra).await
             }
             Command::Server { config } => {
                 let config = Config::load(&config)?;

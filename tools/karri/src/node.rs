@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use karri_iam_service::{
-    Api as IamApi, AuthorizationMessages, IAM_EVALUATOR, IamCredentials, IamEvaluator, Sealer, Sessions,
-    Store as Identities, StoreParts as IdentityParts, Sts, View,
+    Api as IamApi, AuthorizationMessages, IAM_EVALUATOR, IamCredentials, IamEvaluator, ProviderSettings, Sealer,
+    Sessions, Store as Identities, StoreParts as IdentityParts, Sts, View,
 };
 use karri_objstore_gateway::{Gateway, GatewayConfig, TlsFiles};
 use karri_objstore_maintain::{LifecycleConfig, MaintainConfig, Maintenance, OrphanVerdicts};
@@ -191,7 +191,8 @@ pub(crate) async fn run(
     let cluster_key = credentials.cluster_key();
     let sessions = Sessions::new(cluster_key, identities.view().clone(), clock.clone(), rng.clone());
     let messages = Arc::new(AuthorizationMessages::new(cluster_key));
-    let sts = Arc::new(Sts::new(identities.clone(), sessions.clone(), messages));
+    let providers = ProviderSettings { private_hosts: config.iam.oidc_private_hosts.clone() };
+    let sts = Arc::new(Sts::new(identities.clone(), sessions.clone(), messages, providers, clock.clone()));
     let keys = Arc::new(IamCredentials::new(identities, sessions, &*config.s3.region));
     let gateway = Gateway::bind(gateway_config(&config), keys, s3, admin, clock, rng)
         .await

@@ -71,7 +71,8 @@ const RESERVED: &[(&str, &[&str])] = &[
     // The disk owns the environment that stores are opened with; the others own the stores.
     ("rocksdb", &["ring/disk", "ring/extent", "ring/raft", "ring/meta", "tests/disk"]),
     ("librocksdb-sys", &["tests/disk"]),
-    ("hyper", &["objstore/gateway", "ring/rpc", "tests/cluster", "bench"]),
+    // IAM asks identity providers for their keys.
+    ("hyper", &["objstore/gateway", "ring/rpc", "iam/service", "tests/cluster", "bench"]),
     ("rcgen", &["ring/rpc"]),
 ];
 

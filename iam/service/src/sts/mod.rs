@@ -1,12 +1,17 @@
 //! STS: sessions of users, roles and federated users, and who holds them.
 
 mod federation;
+mod fetch;
 mod info;
+mod jwt;
 mod mfa;
+mod provider;
 mod role;
 mod session;
 #[cfg(test)]
 mod tests;
+mod trust;
+mod web_identity;
 
 use std::sync::Arc;
 
@@ -15,8 +20,11 @@ use karri_iam_policy::{Context, Decision, Policy, PolicyKind, Principal, Request
 use karri_iam_wire::sts::{self as wire, ErrorCode, Operation, types as t};
 use karri_iam_wire::{Form, Sensitive, Timestamp, WireError};
 use karri_objstore_gateway::{FormBackend, FormRequest, FormResponse};
+use karri_ring_types::Clock;
 
 pub use self::info::AuthorizationMessages;
+pub use self::provider::ProviderSettings;
+use self::provider::Providers;
 pub use self::session::Sessions;
 pub(crate) use self::session::{Grant, Issued, KEY_PREFIX, Who};
 use crate::model::Tag;
@@ -34,6 +42,7 @@ pub struct Sts {
     store: Arc<Store>,
     sessions: Arc<Sessions>,
     messages: Arc<AuthorizationMessages>,
+    providers: Providers,
 }
 
 /// One call while it is answered.
@@ -45,8 +54,14 @@ struct Call<'a> {
 
 impl Sts {
     /// Actions over the identities of `store`.
-    pub fn new(store: Arc<Store>, sessions: Arc<Sessions>, messages: Arc<AuthorizationMessages>) -> Self {
-        Self { store, sessions, messages }
+    pub fn new(
+        store: Arc<Store>,
+        sessions: Arc<Sessions>,
+        messages: Arc<AuthorizationMessages>,
+        providers: ProviderSettings,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { store, sessions, messages, providers: Providers::new(providers, clock) }
     }
 
     async fn answer(&self, form: &Form, operation: Operation, request: &FormRequest) -> Answer<Vec<u8>> {
@@ -75,7 +90,8 @@ impl Sts {
                 wire::write_assume_role(&output, &id)
             }
             Operation::AssumeRoleWithWebIdentity => {
-                return Err(WireError::new("InvalidAction", 400, "Not served yet"));
+                let input = wire::parse_assume_role_with_web_identity(form)?;
+                wire::write_assume_role_with_web_identity(&web_identity::assume(&call, input).await?, &id)
             }
         })
     }

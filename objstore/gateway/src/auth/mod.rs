@@ -32,7 +32,7 @@ const SIGNATURE_PARAMETERS_V4: [&str; 8] = [
     "X-Amz-Security-Token",
     "X-Amz-Content-Sha256",
 ];
-const SIGNATURE_PARAMETERS_V2: [&str; 3] = ["AWSAccessKeyId", "Expires", "Signature"];
+const SIGNATURE_PARAMETERS_V2: [&str; 4] = ["AWSAccessKeyId", "Expires", "Signature", "x-amz-security-token"];
 
 /// The head of a request, which signatures are about.
 #[derive(Clone, Copy)]
@@ -188,7 +188,7 @@ impl Authenticator {
     ) -> Result<Authenticated, ApiError> {
         v2::check_parameters(head)?;
         v2::check_time(claim, head.headers, now)?;
-        let token = claim::single(head.headers, "x-amz-security-token")?;
+        let token = v2::token(head)?;
         let credential = lookup(credentials, claim.access_key, token).await?;
         v2::verify(claim, head, &credential)?;
         let payload = match claim::single(head.headers, CONTENT_SHA256)? {

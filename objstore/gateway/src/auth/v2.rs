@@ -55,6 +55,9 @@ const SIGNED_PARAMETERS: [&str; 34] = [
     "website",
 ];
 
+/// The one header that clients move into the query of a presigned request; it is signed as a header.
+const TOKEN: &str = "x-amz-security-token";
+
 /// What a request claims.
 #[derive(Debug)]
 pub(crate) struct Claim<'a> {
@@ -101,7 +104,8 @@ pub(crate) fn from_query<'a>(head: &Head<'a>) -> Result<Claim<'a>, ApiError> {
 /// Version 2 signs `x-amz-*` headers but not parameters of such names, which services take for headers: whoever has
 /// a presigned URL could add some.
 pub(crate) fn check_parameters(head: &Head<'_>) -> Result<(), ApiError> {
-    let is_header = |name: &str| name.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("x-amz-"));
+    let is_header =
+        |name: &str| name != TOKEN && name.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("x-amz-"));
     let unsigned: Vec<&str> =
         head.target.query.iter().map(|(name, _)| name.as_str()).filter(|name| is_header(name)).collect();
     if unsigned.is_empty() {
@@ -109,6 +113,16 @@ pub(crate) fn check_parameters(head: &Head<'_>) -> Result<(), ApiError> {
     }
     Err(ApiError::access_denied("There were headers present in the request which were not signed")
         .with("HeadersNotSigned", unsigned.join(", ")))
+}
+
+/// The session token of the header or of the query.
+pub(crate) fn token<'a>(head: &Head<'a>) -> Result<Option<&'a str>, ApiError> {
+    let mut given = head.target.query.iter().filter(|(name, _)| name == TOKEN).map(|(_, value)| value.as_str());
+    match (single(head.headers, TOKEN)?, given.next(), given.next()) {
+        (header, None, _) => Ok(header),
+        (None, Some(parameter), None) => Ok(Some(parameter)),
+        _ => Err(ApiError::invalid_argument(TOKEN, "", "The security token was given more than once.")),
+    }
 }
 
 /// Time: signed lately, or presigned and not yet over.
@@ -171,19 +185,26 @@ fn string_to_sign(claim: &Claim<'_>, head: &Head<'_>, path: &str) -> String {
         None => text.push_str(value(DATE.as_str())),
     }
     text.push('\n');
-    push_amz_headers(&mut text, head.headers);
+    push_amz_headers(&mut text, head);
     push_resource(&mut text, head, path);
     text
 }
 
-fn push_amz_headers(text: &mut String, headers: &HeaderMap) {
+fn push_amz_headers(text: &mut String, head: &Head<'_>) {
     let mut names: Vec<&str> =
-        headers.keys().map(|name| name.as_str()).filter(|name| name.starts_with("x-amz-")).collect();
+        head.headers.keys().map(|name| name.as_str()).filter(|name| name.starts_with("x-amz-")).collect();
+    let moved = head.target.parameter(TOKEN);
+    names.extend(moved.map(|_| TOKEN));
     names.sort_unstable();
     for name in names {
         text.push_str(name);
         text.push(':');
-        for (index, value) in headers.get_all(name).iter().enumerate() {
+        if let (TOKEN, Some(moved)) = (name, moved) {
+            text.push_str(moved);
+            text.push('\n');
+            continue;
+        }
+        for (index, value) in head.headers.get_all(name).iter().enumerate() {
             if index > 0 {
                 text.push(',');
             }
