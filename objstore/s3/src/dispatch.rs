@@ -18,7 +18,7 @@ use crate::fault::{Subject, from_service, from_wire};
 use crate::headers::text;
 use crate::{
     acl, attributes, bucket, config, copy, delete, get, lifecycle, list, list_versions, multipart, multipart_list,
-    names, object_lock, post, put, subresource, tagging, versioning,
+    names, object_lock, post, put, restore, subresource, tagging, versioning,
 };
 
 /// Settings of the S3 front.
@@ -178,6 +178,7 @@ impl S3 {
             Operation::GetBucketLifecycleConfiguration => lifecycle::get(self, request).await,
             Operation::PutBucketLifecycleConfiguration => lifecycle::put(self, request).await,
             Operation::DeleteBucketLifecycle => lifecycle::delete(self, request).await,
+            Operation::RestoreObject => restore::restore_object(self, request).await,
             Operation::GetObjectLockConfiguration => object_lock::get_configuration(self, request).await,
             Operation::PutObjectLockConfiguration => object_lock::put_configuration(self, request).await,
             Operation::GetObjectRetention => object_lock::get_retention(self, request).await,

@@ -63,6 +63,12 @@ pub(crate) fn from_service(failure: ServiceError, subject: Subject<'_>) -> ApiEr
         ServiceError::DeleteMarker { version, last_modified, named } => {
             delete_marker(version, last_modified, named, subject)
         }
+        ServiceError::Archived { class } => error_with(
+            "InvalidObjectState",
+            403,
+            "The operation is not valid for the object's storage class",
+            [("StorageClass", class)],
+        ),
         ServiceError::Locked => error("AccessDenied", 403, "Access Denied because object protected by object lock."),
         ServiceError::NoObjectLock => invalid_request("Bucket is missing Object Lock Configuration"),
         ServiceError::RetentionPassed => error("InvalidArgument", 400, "The retain until date must be in the future!"),

@@ -31,6 +31,7 @@ const PARTS_COUNT: HeaderName = HeaderName::from_static("x-amz-mp-parts-count");
 const STORAGE_CLASS: HeaderName = HeaderName::from_static("x-amz-storage-class");
 const TAGGING_COUNT: HeaderName = HeaderName::from_static("x-amz-tagging-count");
 const REDIRECT: HeaderName = HeaderName::from_static("x-amz-website-redirect-location");
+const RESTORE: HeaderName = HeaderName::from_static("x-amz-restore");
 const DEFAULT_CONTENT_TYPE: HeaderValue = HeaderValue::from_static("binary/octet-stream");
 const BYTES: HeaderValue = HeaderValue::from_static("bytes");
 
@@ -175,6 +176,9 @@ fn describe(headers: &mut HeaderMap, request: &ApiRequest, info: &ObjectInfo, se
     let asked = parameter(request, "versionId").and(Some(VersionRef::Null));
     tell_version(headers, info.version.or(asked));
     describe_lock(headers, &info.lock);
+    if let Some(until) = info.restored_until {
+        set(headers, RESTORE, &format!("ongoing-request=\"false\", expiry-date=\"{}\"", http_date(until)));
+    }
     for (name, replaced) in &OVERRIDES {
         if let Some(value) = parameter(request, name) {
             set(headers, replaced.clone(), value);

@@ -32,8 +32,8 @@ const STORAGE_CLASSES: [&str; 11] = [
     "EXPRESS_ONEZONE",
 ];
 
-/// Storage classes whose objects a client must restore before reading, or that another product serves.
-const STORAGE_CLASSES_NOT_SERVED: [&str; 5] = ["GLACIER", "DEEP_ARCHIVE", "OUTPOSTS", "SNOW", "EXPRESS_ONEZONE"];
+/// Storage classes that another product serves.
+const STORAGE_CLASSES_NOT_SERVED: [&str; 3] = ["OUTPOSTS", "SNOW", "EXPRESS_ONEZONE"];
 
 /// Value of `name` as text; not UTF-8 is refused.
 pub(crate) fn text<'a>(headers: &'a HeaderMap, name: &str) -> S3Result<Option<&'a str>> {
@@ -197,7 +197,7 @@ mod tests {
         let class = |value: &str| storage_class(&map(&[("x-amz-storage-class", value)]));
         assert_eq!(class("STANDARD_IA").expect("known"), Some("STANDARD_IA"));
         assert_eq!(class("standard").expect_err("case matters").code, "InvalidStorageClass");
-        assert_eq!(class("GLACIER").expect_err("not served").code, "NotImplemented");
+        assert_eq!(class("OUTPOSTS").expect_err("not served").code, "NotImplemented");
     }
 
     #[test]

@@ -50,6 +50,7 @@ mod post;
 mod put;
 mod range;
 mod response;
+mod restore;
 mod subresource;
 mod tagging;
 mod version;

@@ -6,7 +6,7 @@ use karri_objstore_service::{LifecycleFilter, LifecycleRule, LifecycleTime, Nonc
 use karri_objstore_wire::types;
 use karri_ring_types::Timestamp;
 
-use crate::error::{S3Result, error, header_not_implemented, invalid_request, malformed_xml};
+use crate::error::{S3Result, error, invalid_request, malformed_xml};
 
 const ID_LENGTH_MAX: usize = 255;
 const NEWER_VERSIONS_MAX: i32 = 100;
@@ -139,14 +139,9 @@ fn read_transition(transition: &types::Transition) -> S3Result<(LifecycleTime, S
     Ok((time, class))
 }
 
-/// The class of a transition; archives that need a restore are not served.
+/// The class of a transition.
 fn class(wire: Option<types::TransitionStorageClass>) -> S3Result<String> {
-    match wire.ok_or_else(malformed_xml)? {
-        types::TransitionStorageClass::Glacier | types::TransitionStorageClass::DeepArchive => {
-            Err(header_not_implemented("StorageClass"))
-        }
-        class => Ok(class.as_str().to_owned()),
-    }
+    Ok(wire.ok_or_else(malformed_xml)?.as_str().to_owned())
 }
 
 fn check_infrequent(action: &str, class: &str, days: i32) -> S3Result<()> {

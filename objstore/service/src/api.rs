@@ -23,6 +23,13 @@ pub const PART_SIZE_BYTES_MIN: u64 = 5 << 20;
 pub const PART_NUMBER_MAX: u16 = 10_000;
 /// Storage class of an object whose writer named none.
 pub const STORAGE_CLASS_DEFAULT: &str = "STANDARD";
+/// Storage classes whose objects are restored before they are read.
+const STORAGE_CLASSES_ARCHIVE: [&str; 2] = ["GLACIER", "DEEP_ARCHIVE"];
+
+/// Whether objects of a storage class are restored before they are read.
+pub(crate) fn is_archive(class: &str) -> bool {
+    STORAGE_CLASSES_ARCHIVE.contains(&class)
+}
 
 /// A body that arrives piece by piece.
 #[async_trait]
@@ -209,6 +216,8 @@ pub struct ObjectInfo {
     pub tags_count: u32,
     /// Tags.
     pub tags: Vec<(String, String)>,
+    /// Until when an archived object can be read.
+    pub restored_until: Option<Timestamp>,
     /// Its lock.
     pub lock: ObjectLock,
     /// Whether the bucket has object lock.

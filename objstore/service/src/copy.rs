@@ -38,6 +38,7 @@ impl ObjectService {
                      {UPLOAD_SIZE_BYTES_MAX}"
                 )));
             }
+            self.check_readable(&source)?;
             let source_version = source.told();
             let shares = match &source.record.encryption {
                 None => request.encryption.is_none(),
@@ -148,6 +149,7 @@ impl ObjectService {
         record.version = self.new_version();
         record.modified = Timestamp(0);
         record.lock = request.lock;
+        record.restored_until = None;
         record.access = Access { owner: request.owner.clone(), acl: request.acl.clone() };
         if let Some(algorithm) = request.checksum_algorithm {
             record.checksum = Some(self.checksum_of_whole(source, algorithm).await?);

@@ -64,6 +64,12 @@ pub enum ServiceError {
     /// The bucket's object lock and its versioning do not go together.
     #[error("object lock needs versioning")]
     LockNeedsVersioning,
+    /// The object is archived, and has to be restored first; or is not, and cannot be.
+    #[error("not for storage class {class}")]
+    Archived {
+        /// Its class.
+        class: String,
+    },
     /// The upload was never begun, or is completed or aborted.
     #[error("no such upload")]
     NoSuchUpload,

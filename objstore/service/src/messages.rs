@@ -191,9 +191,14 @@ pub(crate) struct UpdateCommand {
 pub(crate) enum Change {
     Tags(Vec<(String, String)>),
     Acl(Option<Vec<u8>>),
-    Retention { retention: Option<Retention>, bypass: bool },
+    Retention {
+        retention: Option<Retention>,
+        bypass: bool,
+    },
     LegalHold(bool),
     StorageClass(Option<String>),
+    /// Until when an archived version can be read.
+    Restore(Timestamp),
 }
 
 /// A change of a bucket.
@@ -269,6 +274,8 @@ pub(crate) enum Refusal {
     NoLock,
     /// The time until which a version is to be kept has passed.
     RetentionPassed,
+    /// The version is not archived.
+    NotArchived,
     /// Versioning of a bucket with object lock stays, and the lock needs versioning.
     LockNeedsVersioning,
     InvalidPart {

@@ -79,6 +79,7 @@ impl ObjectService {
             let mut source = self.find(&request.source_bucket, &request.source_key, request.source_version).await?;
             self.unlock(&mut source, request.source_customer_key.as_ref())?;
             request.source_conditions.check_copy(&source.record.etag.text(), source.record.modified)?;
+            self.check_readable(&source)?;
             let range = copied_range(&request, source.record.size)?;
             let answer = self.copy_part(&upload, request.part_number, &source, range, key.clone()).await?;
             if source_changed(&answer) {

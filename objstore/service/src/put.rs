@@ -64,6 +64,7 @@ impl ObjectService {
             lock: request.lock,
             access: Access { owner: request.owner, acl: request.acl },
             encryption: encryption.map(Box::new),
+            restored_until: None,
         };
         self.publish(&request.bucket, &bucket, route, &request.key, request.conditions, record, body).await
     }

@@ -59,6 +59,7 @@ impl Found {
             version: self.told(),
             tags_count: u32::try_from(description.tags.len()).unwrap_or(u32::MAX),
             tags: description.tags,
+            restored_until: record.restored_until,
             lock: record.lock,
             bucket_has_lock: self.bucket.lock.is_some(),
             owner: record.access.owner.clone(),
@@ -88,6 +89,7 @@ impl ObjectService {
     /// `InvalidPartNumber`, `Unavailable`.
     pub async fn get_object(&self, request: GetRequest) -> Result<GetOutcome, ServiceError> {
         let (found, served) = self.open(&request).await?;
+        self.check_readable(&found)?;
         let range = match served.bounds() {
             Some((first, last)) => first..last + 1,
             None => 0..0,
@@ -103,6 +105,14 @@ impl ObjectService {
     pub async fn head_object(&self, request: GetRequest) -> Result<HeadOutcome, ServiceError> {
         let (found, served) = self.open(&request).await?;
         Ok(HeadOutcome { info: found.info(), served })
+    }
+
+    /// Refuses to read an archived version that is not restored.
+    pub(crate) fn check_readable(&self, found: &Found) -> Result<(), ServiceError> {
+        match found.record.is_archived(self.clock.now()) {
+            true => Err(ServiceError::Archived { class: found.info().storage_class }),
+            false => Ok(()),
+        }
     }
 
     async fn open(&self, request: &GetRequest) -> Result<(Found, Served), ServiceError> {

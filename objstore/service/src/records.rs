@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::cipher::{EncryptionMode, EncryptionRecord};
+use crate::api::is_archive;
 use crate::keys::BucketId;
 use crate::{BucketState, Checksum, ChecksumAlgorithm, ChecksumType, ContentHeaders, ObjectLock, Owner, VersionRef};
 
@@ -172,9 +173,17 @@ pub(crate) struct VersionRecord {
     pub(crate) lock: ObjectLock,
     pub(crate) access: Access,
     pub(crate) encryption: Option<Box<EncryptionRecord>>,
+    /// Until when an archived version can be read.
+    pub(crate) restored_until: Option<Timestamp>,
 }
 
 impl VersionRecord {
+    /// Whether the version has to be restored before it can be read.
+    pub(crate) fn is_archived(&self, now: Timestamp) -> bool {
+        let archive = self.description.storage_class.as_deref().is_some_and(is_archive);
+        archive && self.restored_until.is_none_or(|until| until <= now)
+    }
+
     /// A marker that hides the versions before it.
     pub(crate) fn marker(version: VersionId, null: bool, modified: Timestamp, owner: Option<Owner>) -> Self {
         Self {
@@ -191,6 +200,7 @@ impl VersionRecord {
             lock: ObjectLock::default(),
             access: Access { owner, acl: None },
             encryption: None,
+            restored_until: None,
         }
     }
 }
@@ -373,6 +383,7 @@ mod tests {
             lock: ObjectLock::default(),
             access: Access::default(),
             encryption: None,
+            restored_until: None,
         }
     }
 

@@ -197,6 +197,7 @@ impl From<Refusal> for ServiceError {
             Refusal::Locked => Self::Locked,
             Refusal::NoLock => Self::NoObjectLock,
             Refusal::RetentionPassed => Self::RetentionPassed,
+            Refusal::NotArchived => Self::Archived { class: String::new() },
             Refusal::LockNeedsVersioning => Self::LockNeedsVersioning,
             Refusal::InvalidPart { number } => Self::InvalidPart { part_number: number, etag: String::new() },
             Refusal::EntityTooSmall { number, size } => {

@@ -1,9 +1,11 @@
 //! Changes of what is said of a version, and of a bucket's versioning and object lock.
 
+use crate::api::is_archive;
 use crate::buckets::in_bucket;
 use crate::messages::{BucketChange, Change, Command, UpdateCommand, Written};
 use crate::{
-    BucketLock, BucketState, ObjectInfo, ObjectRef, ObjectService, Retention, ServiceError, VersionRef, Versioning,
+    BucketLock, BucketState, LifecycleDay, ObjectInfo, ObjectRef, ObjectService, Retention, ServiceError, VersionRef,
+    Versioning,
 };
 
 /// Attempts when the object is written at the same moment.
@@ -57,6 +59,23 @@ impl ObjectService {
     /// `NoObjectLock`; as [`ObjectService::object_info`].
     pub async fn set_legal_hold(&self, object: &ObjectRef, on: bool) -> Result<Option<VersionRef>, ServiceError> {
         self.update(object, Change::LegalHold(on)).await
+    }
+
+    /// Makes an archived version readable for so many days. Nothing is moved, so it can be read at once. Tells whether it
+    /// was readable already.
+    ///
+    /// # Errors
+    /// `Archived` of a version that is in no archive; as [`ObjectService::object_info`].
+    pub async fn restore(&self, object: &ObjectRef, days: u32) -> Result<bool, ServiceError> {
+        let found = self.find(&object.bucket, &object.key, object.version).await?;
+        let class = found.info().storage_class;
+        if !is_archive(&class) {
+            return Err(ServiceError::Archived { class });
+        }
+        let now = self.clock.now();
+        let readable = !found.record.is_archived(now);
+        self.update(object, Change::Restore(LifecycleDay::default().after(now, days))).await?;
+        Ok(readable)
     }
 
     async fn update(&self, object: &ObjectRef, change: Change) -> Result<Option<VersionRef>, ServiceError> {

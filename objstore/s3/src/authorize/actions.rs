@@ -110,6 +110,7 @@ fn subresource_action(operation: Operation) -> &'static str {
         Operation::GetObjectRetention => "s3:GetObjectRetention",
         Operation::GetObjectLegalHold => "s3:GetObjectLegalHold",
         Operation::PutObjectRetention => "s3:PutObjectRetention",
+        Operation::RestoreObject => "s3:RestoreObject",
         Operation::PutObjectLegalHold => "s3:PutObjectLegalHold",
         Operation::PutObjectLockConfiguration => "s3:PutBucketObjectLockConfiguration",
         Operation::PutBucketVersioning => "s3:PutBucketVersioning",

@@ -7,6 +7,7 @@ mod client;
 mod configs;
 mod encryption;
 mod forms;
+mod lifecycle;
 mod multipart;
 mod node;
 mod objects;

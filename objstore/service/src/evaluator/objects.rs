@@ -84,7 +84,7 @@ pub(super) fn copy_within(
     let Some((before, row)) = versions::version(rows, &route, source)? else {
         return Ok(Err(Refusal::SourceChanged));
     };
-    let mut record = VersionRecord { version, description, access, ..before.clone() };
+    let mut record = VersionRecord { version, description, access, restored_until: None, ..before.clone() };
     record.modified = now.max(before.modified);
     let body = row.len() - encode_with_tail(&before, &[]).len();
     drop_row(rows, &route, &bucket, before, now, false);

@@ -5,6 +5,7 @@ use karri_ring_types::{Timestamp, VersionId};
 
 use super::is_stale;
 use super::versions::{self, bucket_state, refresh_current};
+use crate::api::is_archive;
 use crate::keys::{self, BUCKETS, BucketId, OPERATIONS, VERSIONS};
 use crate::messages::{Answer, BucketChange, Change, Refusal, UpdateCommand, Written};
 use crate::records::{BucketRecord, OperationRecord, VersionRecord, decode_with_tail, encode_with_tail};
@@ -46,7 +47,16 @@ fn apply(bucket: &BucketState, record: &mut VersionRecord, change: Change, now: 
     match change {
         Change::Tags(tags) => record.description.tags = tags,
         Change::Acl(acl) => record.access.acl = acl,
-        Change::StorageClass(class) => record.description.storage_class = class,
+        Change::StorageClass(class) => {
+            record.description.storage_class = class;
+            record.restored_until = None;
+        }
+        Change::Restore(until) => {
+            if !record.description.storage_class.as_deref().is_some_and(is_archive) {
+                return Err(Refusal::NotArchived);
+            }
+            record.restored_until = Some(until);
+        }
         Change::Retention { .. } | Change::LegalHold(_) if bucket.lock.is_none() => return Err(Refusal::NoLock),
         Change::Retention { retention: Some(retention), .. } if retention.until <= now => {
             return Err(Refusal::RetentionPassed);

@@ -183,6 +183,7 @@ pub(super) fn complete(
         lock: upload.lock,
         access: upload.access,
         encryption: upload.encryption,
+        restored_until: None,
     };
     let mut completed = Completed {
         told: None,

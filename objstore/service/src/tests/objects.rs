@@ -297,6 +297,7 @@ async fn condemned_data_is_not_published() {
         lock: Default::default(),
         access: Default::default(),
         encryption: None,
+        restored_until: None,
     };
     let answer = world.service.commit(route, Conditions::default(), &record, &[]).await.expect("answered");
     assert_eq!(answer, Err(crate::messages::Refusal::Condemned));

@@ -149,6 +149,8 @@ pub enum Operation {
     PutObjectTagging,
     /// `PutPublicAccessBlock`
     PutPublicAccessBlock,
+    /// `RestoreObject`
+    RestoreObject,
     /// `UploadPart`
     UploadPart,
     /// `UploadPartCopy`
@@ -229,6 +231,7 @@ impl Operation {
         Self::PutObjectRetention,
         Self::PutObjectTagging,
         Self::PutPublicAccessBlock,
+        Self::RestoreObject,
         Self::UploadPart,
         Self::UploadPartCopy,
     ];
@@ -307,6 +310,7 @@ impl Operation {
             Self::PutObjectRetention => "PutObjectRetention",
             Self::PutObjectTagging => "PutObjectTagging",
             Self::PutPublicAccessBlock => "PutPublicAccessBlock",
+            Self::RestoreObject => "RestoreObject",
             Self::UploadPart => "UploadPart",
             Self::UploadPartCopy => "UploadPartCopy",
         }
@@ -339,6 +343,7 @@ impl Operation {
             Self::PutObjectRetention => BodyKind::Document { limit_bytes: 65536 },
             Self::PutObjectTagging => BodyKind::Document { limit_bytes: 65536 },
             Self::PutPublicAccessBlock => BodyKind::Document { limit_bytes: 65536 },
+            Self::RestoreObject => BodyKind::Document { limit_bytes: 65536 },
             Self::UploadPart => BodyKind::Stream,
             _ => BodyKind::None,
         }

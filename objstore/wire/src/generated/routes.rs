@@ -357,7 +357,7 @@ static OBJECT_POST: &[Rule] = &[
     // CreateMultipartUpload
     Rule { operation: Some(Operation::CreateMultipartUpload), required: 0x8000000000, accepted: 0x0, header: None },
     // RestoreObject
-    Rule { operation: None, required: 0x80000000, accepted: 0x10000000000, header: None },
+    Rule { operation: Some(Operation::RestoreObject), required: 0x80000000, accepted: 0x10000000000, header: None },
 ];
 
 static OBJECT_PUT: &[Rule] = &[
