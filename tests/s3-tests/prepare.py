@@ -1,38 +1,83 @@
-"""Writes the suite's configuration, one file per worker, with users of its own for each.
+"""Makes the suite's users and writes its configuration, one file per worker.
 
-    prepare.py ENDPOINTS ACCESS_KEY SECRET_KEY WORKERS FOLDER
+    prepare.py ENDPOINTS ACCESS_KEY SECRET_KEY WORKERS FOLDER KARRI CONFIG
 
-The keys are the root user's. Worker k talks to the endpoint k modulo their number.
+The keys are those of the cloud's administrator. Worker k talks to the endpoint k modulo their number and has accounts
+of its own, so that no worker lists or deletes what another one made. KARRI and CONFIG are the program and a node's
+configuration file, with which the root users of the accounts get their keys.
 """
 
 import configparser
 import pathlib
+import subprocess
 import sys
+import xml.etree.ElementTree as ElementTree
 
 import boto3
+import requests
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
 from botocore.config import Config
+from botocore.credentials import Credentials
 
-SECTIONS = ["s3 main", "s3 alt", "s3 tenant", "iam", "iam root", "iam alt root"]
+# Section of the suite's file to the name of its account.
+SECTIONS = {
+    "s3 main": "main",
+    "s3 alt": "alt",
+    "s3 tenant": "tenant",
+    "iam": "iam",
+    "iam root": "root",
+    "iam alt root": "altroot",
+}
 
 
-def root_user(endpoint, access_key, secret_key):
-    """The root user's keys and canonical id, as the suite wants to know them."""
-    s3 = boto3.client(
-        "s3",
-        endpoint_url=endpoint,
-        region_name="us-east-1",
-        aws_access_key_id=access_key,
-        aws_secret_access_key=secret_key,
-        config=Config(retries={"max_attempts": 0}),
-    )
-    owner = s3.list_buckets()["Owner"]
-    return {
-        "access_key": access_key,
-        "secret_key": secret_key,
-        "user_id": owner["ID"],
-        "display_name": owner.get("DisplayName", ""),
-        "email": "root@example.com",
-    }
+class Cloud:
+    """What the administrator can do."""
+
+    def __init__(self, endpoint, access_key, secret_key, karri, config):
+        self.endpoint = endpoint
+        self.credentials = Credentials(access_key, secret_key)
+        self.karri = karri
+        self.config = config
+
+    def create_account(self, name, email):
+        """Makes an account; it is no action of AWS, so botocore does not know it."""
+        form = {"Action": "CreateAccount", "Version": "2010-05-08", "AccountName": name, "Email": email}
+        request = AWSRequest("POST", self.endpoint + "/", data=form)
+        SigV4Auth(self.credentials, "iam", "us-east-1").add_auth(request)
+        prepared = request.prepare()
+        answer = requests.post(prepared.url, data=prepared.body, headers=dict(prepared.headers), timeout=60)
+        if answer.status_code != 200:
+            raise SystemExit(f"CreateAccount: {answer.status_code} {answer.text}")
+        found = {element.tag.rpartition("}")[2]: element.text for element in ElementTree.fromstring(answer.text).iter()}
+        return found["AccountId"]
+
+    def root_keys(self, account):
+        command = [self.karri, "iam", "root", "rotate", "--config", self.config, "--account", account]
+        printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        lines = dict(line.split(": ", 1) for line in printed.splitlines())
+        return lines["access key"], lines["secret key"]
+
+    def user(self, name):
+        """An account's root user, as the suite wants to know it."""
+        email = f"{name}@example.com"
+        access_key, secret_key = self.root_keys(self.create_account(name, email))
+        s3 = boto3.client(
+            "s3",
+            endpoint_url=self.endpoint,
+            region_name="us-east-1",
+            aws_access_key_id=access_key,
+            aws_secret_access_key=secret_key,
+            config=Config(retries={"max_attempts": 3}),
+        )
+        owner = s3.list_buckets()["Owner"]
+        return {
+            "access_key": access_key,
+            "secret_key": secret_key,
+            "user_id": owner["ID"],
+            "display_name": owner.get("DisplayName", ""),
+            "email": email,
+        }
 
 
 def configuration(endpoint, users):
@@ -52,11 +97,12 @@ def configuration(endpoint, users):
 
 
 def main():
-    endpoints, access_key, secret_key, workers, folder = sys.argv[1:]
+    endpoints, access_key, secret_key, workers, folder, karri, config = sys.argv[1:]
     endpoints = endpoints.split(",")
-    root = root_user(endpoints[0], access_key, secret_key)
+    cloud = Cloud(endpoints[0], access_key, secret_key, karri, config)
     for worker in range(int(workers)):
-        conf = configuration(endpoints[worker % len(endpoints)], {section: root for section in SECTIONS})
+        users = {section: cloud.user(f"{name}-{worker}") for section, name in SECTIONS.items()}
+        conf = configuration(endpoints[worker % len(endpoints)], users)
         with open(pathlib.Path(folder) / f"{worker}.conf", "w", encoding="utf-8") as file:
             conf.write(file)
 

@@ -90,7 +90,7 @@ pub(crate) fn s3_tests(workshop: &Workshop, args: &[String]) -> Result<()> {
         fs::remove_dir_all(&folder).context("remove what the last run left")?;
     }
     fs::create_dir_all(&folder)?;
-    let suite = Suite { options: &options, ours: &ours, python: &python, folder: &folder };
+    let suite = Suite { options: &options, karri: &karri, ours: &ours, python: &python, folder: &folder };
     let server = Server::start(&karri, &folder, options.port, options.nodes)?;
     suite.configure(&server)?;
     let mut report = suite.pass("all", options.workers, &[])?;
@@ -109,6 +109,7 @@ pub(crate) fn s3_tests(workshop: &Workshop, args: &[String]) -> Result<()> {
 /// One set-up of the suite.
 struct Suite<'a> {
     options: &'a Options,
+    karri: &'a Path,
     ours: &'a Path,
     python: &'a Path,
     folder: &'a Path,
@@ -121,6 +122,7 @@ impl Suite<'_> {
         prepare.arg(self.ours.join("prepare.py")).arg(server.endpoints().join(","));
         prepare.arg(&server.access_key).arg(&server.secret_key);
         prepare.arg(self.options.workers.to_string()).arg(self.folder);
+        prepare.arg(self.karri).arg(self.folder.join("data/node1.toml"));
         run(&mut prepare).context("make the suite's users")
     }
 
