@@ -92,6 +92,7 @@ def configuration(endpoint, users):
     }
     for section in SECTIONS:
         conf[section] = dict(users[section])
+    conf["s3 main"]["storage_classes"] = "STANDARD_IA, GLACIER_IR"
     conf["s3 tenant"]["tenant"] = ""
     return conf
 

@@ -173,15 +173,20 @@ fn parse_expires(text: &str) -> Result<u64, ApiError> {
         return Err(parameters("X-Amz-Expires should be a number"));
     }
     if text.starts_with('-') {
-        return Err(parameters("X-Amz-Expires must be non-negative"));
+        return Err(never_valid("X-Amz-Expires must be non-negative"));
     }
     match text.parse() {
         Ok(seconds) if seconds <= EXPIRES_SECONDS_MAX => Ok(seconds),
-        _ => Err(parameters(
+        _ => Err(never_valid(
             "X-Amz-Expires must be less than a week (in seconds); that is, the given X-Amz-Expires must be less than \
              604800 seconds",
         )),
     }
+}
+
+/// 403, as for a URL that has expired: there is no moment at which this one is good.
+fn never_valid(message: &str) -> ApiError {
+    ApiError::new("AuthorizationQueryParametersError", 403, message)
 }
 
 /// 400 about the `Authorization` header.
