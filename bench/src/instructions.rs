@@ -13,12 +13,12 @@ use karri_tests_cluster::{Credentials, S3Client, eventually, karri_binary};
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
-/// Requests of each kind that are counted.
-const REQUESTS: u64 = 400;
+/// Requests of each kind that are counted together.
+const REQUESTS: u64 = 100;
+/// How often they are counted. The least counts: what a server does beside requests only adds.
+const ROUNDS: u64 = 6;
 /// Requests before, so that caches, tables and keys are warm.
 const WARM_UP: u64 = 100;
-/// Requests at once: enough that a commit carries several, as under load.
-const CONNECTIONS: u64 = 8;
 /// Longest that the server may take to start under valgrind.
 const START_LIMIT: Duration = Duration::from_secs(180);
 /// Growth that fails the check.
@@ -86,9 +86,9 @@ async fn count() -> Result<Counts> {
     let server = Server::start().await?;
     server.client.create_bucket("counted").await?;
     server.requests("PUT", 0, WARM_UP).await?;
-    let put = server.counted("PUT", WARM_UP).await?;
     server.requests("GET", 0, WARM_UP).await?;
-    let get = server.counted("GET", 0).await?;
+    let put = server.counted("PUT").await?;
+    let get = server.counted("GET").await?;
     Ok(Counts { put_4kib: put, get_4kib: get })
 }
 
@@ -122,34 +122,29 @@ impl Server {
         Ok(server)
     }
 
-    /// Sends requests number `first` and following, as many as are counted, or warm up.
+    /// Sends so many requests from number `first` on, one after the other: how many share a commit must not depend on
+    /// the machine.
     async fn requests(&self, method: &'static str, first: u64, count: u64) -> Result<()> {
-        let mut workers = tokio::task::JoinSet::new();
-        for worker in 0..CONNECTIONS {
-            let client = self.client.clone();
-            workers.spawn(async move {
-                for number in (first..first + count).filter(|number| number % CONNECTIONS == worker) {
-                    let body = if method == "PUT" { vec![number as u8; 4096] } else { Vec::new() };
-                    let path = format!("/counted/object-{number:06}");
-                    client.send(method, &path, &[], &[], body).await?.expect(200)?;
-                }
-                anyhow::Ok(())
-            });
-        }
-        while let Some(done) = workers.join_next().await {
-            done??;
+        for number in first..first + count {
+            let body = if method == "PUT" { vec![number as u8; 4096] } else { Vec::new() };
+            let path = format!("/counted/object-{number:06}");
+            self.client.send(method, &path, &[], &[], body).await?.expect(200)?;
         }
         Ok(())
     }
 
-    /// Thousands of instructions per request.
-    async fn counted(&self, method: &'static str, first: u64) -> Result<f64> {
-        self.control(&["-z"])?;
-        self.control(&["-i", "on"])?;
-        self.requests(method, first, REQUESTS).await?;
-        self.control(&["-i", "off"])?;
-        self.control(&["-d", method])?;
-        Ok(total(self.dir.path())? as f64 / REQUESTS as f64 / 1000.0)
+    /// Thousands of instructions per request, in the round that had the fewest.
+    async fn counted(&self, method: &'static str) -> Result<f64> {
+        let mut least = u64::MAX;
+        for round in 1..=ROUNDS {
+            self.control(&["-z"])?;
+            self.control(&["-i", "on"])?;
+            self.requests(method, round * REQUESTS, REQUESTS).await?;
+            self.control(&["-i", "off"])?;
+            self.control(&["-d"])?;
+            least = least.min(total(self.dir.path())?);
+        }
+        Ok(least as f64 / REQUESTS as f64 / 1000.0)
     }
 
     fn control(&self, args: &[&str]) -> Result<()> {

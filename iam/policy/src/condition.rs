@@ -196,9 +196,7 @@ impl Operands {
                 };
                 value.is_some_and(|value| operands.contains(&value))
             }
-            Self::Bytes(operands) => {
-                BASE64.decode(&*value.text()).is_ok_and(|value| operands.iter().any(|operand| *operand == value))
-            }
+            Self::Bytes(operands) => BASE64.decode(&*value.text()).is_ok_and(|value| operands.contains(&value)),
             Self::Networks(operands) => {
                 let text = value.text();
                 operands.iter().any(|network| network.contains(&text))

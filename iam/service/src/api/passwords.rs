@@ -66,18 +66,17 @@ fn check(account: &AccountRecord, password: &str) -> Answer<()> {
         return Err(violation(&format!("have a minimum length of {fewest}")));
     }
     let Some(policy) = policy else { return Ok(()) };
-    let rules: [(bool, fn(char) -> bool, &str); 4] = [
-        (policy.symbols, |c| SYMBOLS.contains(c), "have at least one symbol"),
-        (policy.numbers, |c| c.is_ascii_digit(), "have at least one number"),
-        (policy.uppercase, |c| c.is_ascii_uppercase(), "have at least one uppercase letter"),
-        (policy.lowercase, |c| c.is_ascii_lowercase(), "have at least one lowercase letter"),
+    let has = |holds: fn(char) -> bool| password.chars().any(holds);
+    let rules = [
+        (policy.symbols, has(|c| SYMBOLS.contains(c)), "have at least one symbol"),
+        (policy.numbers, has(|c| c.is_ascii_digit()), "have at least one number"),
+        (policy.uppercase, has(|c| c.is_ascii_uppercase()), "have at least one uppercase letter"),
+        (policy.lowercase, has(|c| c.is_ascii_lowercase()), "have at least one lowercase letter"),
     ];
-    for (asked, holds, what) in rules {
-        if asked && !password.chars().any(holds) {
-            return Err(violation(what));
-        }
+    match rules.into_iter().find(|(asked, holds, _)| *asked && !holds) {
+        Some((_, _, what)) => Err(violation(what)),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 fn missing(name: &str) -> WireError {

@@ -82,11 +82,10 @@ pub(super) fn of_request<'a>(request: &'a ApiRequest, now: Timestamp, region: &'
         }
     }
     remaining_retention(request, now_ms, &mut context);
-    if let Some(source) = request.headers.get("x-amz-copy-source").map(|value| parse_copy_source(value.as_bytes())) {
+    let source = request.headers.get("x-amz-copy-source").map(|value| parse_copy_source(value.as_bytes()));
+    if let Some(Ok(source)) = source {
         // Without the slash that may stand before it, and decoded: one object has one name.
-        if let Ok(source) = source {
-            context.offer("s3:x-amz-copy-source", format!("{}/{}", source.bucket, source.key));
-        }
+        context.offer("s3:x-amz-copy-source", format!("{}/{}", source.bucket, source.key));
     }
     if let Some(Ok(given)) = header(request, "x-amz-tagging").map(tags::of_header) {
         request_tags(&given, &mut context);

@@ -355,7 +355,7 @@ mod tests {
         let empty = Changes { to_close: vec![], to_remove: vec![full] };
         assert_eq!(segments.release(&at_second), empty);
         segments.remove(full).unwrap();
-        assert!(!dir.path().join(full.file_name()).exists());
+        assert_eq!(DiskPath::host(dir.path()).join(full.file_name()).exists().ok(), Some(false));
     }
 
     #[test]
