@@ -23,9 +23,9 @@ impl KnownIdentities {
         let Some((kind, path)) = arn.resource_kind() else { return true };
         let last = path.rsplit('/').next().unwrap_or(path).to_lowercase();
         match kind {
-            "user" => account.users.get(&last).is_some(),
-            "role" => account.roles.get(&last).is_some(),
-            "assumed-role" => account.roles.get(&path.split('/').next().unwrap_or(path).to_lowercase()).is_some(),
+            "user" => account.users.contains_key(&last),
+            "role" => account.roles.contains_key(&last),
+            "assumed-role" => account.roles.contains_key(&path.split('/').next().unwrap_or(path).to_lowercase()),
             _ => true,
         }
     }
