@@ -143,6 +143,7 @@ async fn roles(nodes: usize) -> Result<()> {
     let limited = clients.session(Some(&ada), &[&tagged[..], &["--policy", &limits]].concat()).await?;
     let info = ["sts", "get-access-key-info", "--access-key-id", &session.access_key];
     clients.refused(Some(&limited), &info, "AccessDenied").await?;
+    clients.refused(Some(&limited), &["s3api", "list-objects-v2", "--bucket", "sessions"], "AccessDenied").await?;
     ensure!(clients.good(Some(&session), &info).await?.contains("000000000000"), "the key's account");
 
     // Revocation: what was issued before now may do nothing more.

@@ -192,7 +192,7 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
 fn is_public_v6(address: Ipv6Addr) -> bool {
     // Of the global unicast range, without what embeds addresses of version 4 and what is for documents.
     let [first, second, ..] = address.segments();
-    let is_special = (first == 0x2001 && second < 0x200) || (first == 0x2001 && second == 0xdb8) || first == 0x2002;
+    let is_special = matches!((first, second), (0x2001, 0..0x200 | 0xdb8) | (0x2002, _));
     first & 0xe000 == 0x2000 && !is_special
 }
 
