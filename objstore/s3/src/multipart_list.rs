@@ -33,7 +33,7 @@ pub(crate) async fn list_parts(s3: &S3, request: &ApiRequest) -> S3Result<ApiRes
     };
     let page = s3.service.list_parts(asked).await;
     let page = page.map_err(|failure| from_service(failure, Subject::upload(bucket, key, upload_id)))?;
-    let owner = s3.bucket_info(bucket).await?.owner;
+    let owner = page.upload.owner.clone().unwrap_or(s3.bucket_info(bucket).await?.owner);
     let last = page.parts.last().map(|part| part.part_number);
     Ok(wire(write_list_parts(&types::ListPartsOutput {
         bucket: Some(bucket.to_owned()),
@@ -97,8 +97,8 @@ pub(crate) async fn list_multipart_uploads(s3: &S3, request: &ApiRequest) -> S3R
         key: Some(encoding.print(&info.key)),
         initiated: Some(timestamp(info.initiated)),
         storage_class: wire_storage_class(&info.storage_class),
-        owner: Some(wire_owner(&owner)),
-        initiator: Some(wire_initiator(&owner)),
+        owner: Some(wire_owner(info.owner.as_ref().unwrap_or(&owner))),
+        initiator: Some(wire_initiator(info.owner.as_ref().unwrap_or(&owner))),
         checksum_algorithm: info.checksum_algorithm.map(wire_algorithm),
         checksum_type: info.checksum_type.map(wire_type),
     };

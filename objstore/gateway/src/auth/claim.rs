@@ -176,6 +176,7 @@ fn parse_expires(text: &str) -> Result<u64, ApiError> {
         return Err(never_valid("X-Amz-Expires must be non-negative"));
     }
     match text.parse() {
+        Ok(0) => Err(never_valid("X-Amz-Expires must be at least a second")),
         Ok(seconds) if seconds <= EXPIRES_SECONDS_MAX => Ok(seconds),
         _ => Err(never_valid(
             "X-Amz-Expires must be less than a week (in seconds); that is, the given X-Amz-Expires must be less than \
