@@ -117,13 +117,14 @@ impl ObjectService {
 
     async fn open(&self, request: &GetRequest) -> Result<(Found, Served), ServiceError> {
         let mut found = self.find(&request.bucket, &request.key, request.version).await?;
-        self.unlock(&mut found, request.customer_key.as_ref())?;
         request.conditions.check_read(&found.record.etag.text(), found.record.modified)?;
         let served = match (request.part_number, request.range) {
             (Some(number), _) => self.served_part(&found, number).await?,
             (None, Some(range)) => served_range(range, found.record.size)?,
             (None, None) => Served::Whole { size: found.record.size },
         };
+        // A part that is not there is told before a key that is not.
+        self.unlock(&mut found, request.customer_key.as_ref())?;
         Ok((found, served))
     }
 

@@ -7,8 +7,8 @@ use karri_ring_types::{DataId, Timestamp, VersionId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::cipher::{EncryptionMode, EncryptionRecord};
 use crate::api::is_archive;
+use crate::cipher::{EncryptionMode, EncryptionRecord};
 use crate::keys::BucketId;
 use crate::{BucketState, Checksum, ChecksumAlgorithm, ChecksumType, ContentHeaders, ObjectLock, Owner, VersionRef};
 

@@ -51,8 +51,11 @@ impl FormPolicy {
         }
         let expiration = document.get("expiration").ok_or_else(|| invalid("Policy missing expiration."))?;
         let expiration = expiration.as_str().unwrap_or_default();
-        let expires = OffsetDateTime::parse(expiration, &Rfc3339)
-            .map_err(|_| invalid(&format!("Invalid 'expiration' value: '{expiration}'")))?
+        // The parser takes a space for the T, which AWS does not.
+        let expires = Some(expiration).filter(|text| text.as_bytes().get(10) == Some(&b'T'));
+        let expires = expires
+            .and_then(|text| OffsetDateTime::parse(text, &Rfc3339).ok())
+            .ok_or_else(|| invalid(&format!("Invalid 'expiration' value: '{expiration}'")))?
             .unix_timestamp();
         let Some(Value::Array(listed)) = document.get("conditions") else {
             return Err(invalid("Policy missing conditions."));
@@ -231,7 +234,9 @@ mod tests {
             let refused = policy(conditions).expect_err(conditions);
             assert_eq!((refused.code.as_ref(), refused.status), ("InvalidPolicyDocument", 400));
         }
-        for document in ["", "{", "[]", "{\"conditions\":[]}", "{\"expiration\":\"2030-01-01 00:00:00\"}"] {
+        for document in
+            ["", "{", "[]", "{\"conditions\":[]}", "{\"expiration\":\"2030-01-01 00:00:00+00:00\",\"conditions\":[]}"]
+        {
             assert!(FormPolicy::parse(&STANDARD.encode(document)).is_err(), "{document}");
         }
         assert!(FormPolicy::parse("!").is_err());
