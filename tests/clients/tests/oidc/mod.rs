@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, anyhow};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use karri_ring_types::{Clock as _, SystemClock};
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use serde_json::{Value, json};
@@ -55,7 +56,7 @@ impl Provider {
     }
 
     pub(crate) fn claims(&self, subject: &str, audience: &str, team: &str) -> Value {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs();
+        let now = SystemClock::default().now().as_secs();
         json!({
             "iss": self.issuer(), "sub": subject, "aud": audience, "iat": now, "exp": now + 600,
             "https://aws.amazon.com/tags": {"principal_tags": {"team": [team]}},
