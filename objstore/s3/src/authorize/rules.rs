@@ -11,7 +11,7 @@ use crate::error::{S3Result, error};
 /// `ObjectOwnership`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ownership {
-    /// Lists count, and who writes an object owns it. So it is where nothing was configured (ADR 0007).
+    /// Lists count, and who writes an object owns it. So it is where nothing was configured (ADR 0009).
     ObjectWriter,
     /// As before, but an object written with `bucket-owner-full-control` is the bucket owner's.
     BucketOwnerPreferred,
