@@ -128,6 +128,8 @@ struct Run {
     model: Model,
     tally: Tally,
     next_extent: u128,
+    /// Failed operations of the disk when the present work began.
+    failed_before: u64,
 }
 
 /// Carries out the run of a seed: [`CYCLES_PER_RUN`] crashes and one flipped bit.
@@ -142,6 +144,7 @@ pub async fn run(seed: u64, lies: &[Lie]) -> Result<Tally> {
         model: Model::default(),
         tally: Tally::default(),
         next_extent: 1,
+        failed_before: 0,
     };
     let node = run.start().await.context("first start")?;
     node.meta.bootstrap(1).await.context("bootstrap")?;
@@ -197,6 +200,7 @@ impl Run {
             Trouble::Nothing => {}
         }
         let before = disk.counts();
+        self.failed_before = self.failed();
         self.work(&node).await?;
         let after = disk.counts();
         self.tally.crashed_in_work += after.crashes - before.crashes;
@@ -265,11 +269,15 @@ impl Run {
         Ok(())
     }
 
-    /// Waits for an operation: `true` when it was acknowledged.
+    fn failed(&self) -> u64 {
+        let counts = self.site.disk.counts();
+        counts.failures + counts.full
+    }
+
+    /// Waits for an operation, but not for long when the disk has failed: `true` when it was acknowledged.
     async fn wait<T, E>(&self, operation: impl Future<Output = Result<T, E>>) -> bool {
         let failed = async {
-            let before = self.site.disk.counts().failures;
-            while !self.site.disk.is_crashed() && self.site.disk.counts().failures == before {
+            while !self.site.disk.is_crashed() && self.failed() == self.failed_before {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
             tokio::time::sleep(GRACE).await;
