@@ -7,6 +7,7 @@
 
 #include "rocksdb/env.h"
 #include "rocksdb/file_system.h"
+#include "rocksdb/system_clock.h"
 
 using namespace ROCKSDB_NAMESPACE;
 
@@ -266,12 +267,27 @@ class MemoryFileSystem : public FileSystem {
   const void* disk_;
 };
 
+// RocksDB waits a second after each failure in the background, which a crash is full of.
+class Hasty : public SystemClockWrapper {
+ public:
+  explicit Hasty(const std::shared_ptr<SystemClock>& clock) : SystemClockWrapper(clock) {}
+  const char* Name() const override { return "KarriHastyClock"; }
+  void SleepForMicroseconds(int micros) override { target_->SleepForMicroseconds(micros < 1000 ? micros : 1000); }
+};
+
+class MemoryEnv : public EnvWrapper {
+ public:
+  explicit MemoryEnv(std::unique_ptr<Env>&& env) : EnvWrapper(std::move(env)) {
+    system_clock_ = std::make_shared<Hasty>(system_clock_);
+  }
+};
+
 }  // namespace
 
 // Takes over one reference to the disk. The environment is freed by rocksdb_env_destroy.
 extern "C" rocksdb_env_t* karri_disk_env(const void* disk) {
   auto env = new rocksdb_env_t;
-  env->rep = NewCompositeEnv(std::make_shared<MemoryFileSystem>(disk)).release();
+  env->rep = new MemoryEnv(NewCompositeEnv(std::make_shared<MemoryFileSystem>(disk)));
   env->is_default = false;
   return env;
 }
