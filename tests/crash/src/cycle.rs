@@ -57,6 +57,8 @@ pub struct Tally {
     pub acknowledged: u64,
     /// Operations of which that is not known.
     pub unknown: u64,
+    /// Runs that were given up because they did not come to an end.
+    pub stalled: u64,
 }
 
 impl Tally {
@@ -73,6 +75,7 @@ impl Tally {
         self.flips_refused += other.flips_refused;
         self.acknowledged += other.acknowledged;
         self.unknown += other.unknown;
+        self.stalled += other.stalled;
     }
 
     /// Kinds of fault that never came.
@@ -95,7 +98,7 @@ impl fmt::Display for Tally {
         write!(
             f,
             "{} cycles: {} crashes in work, {} in opening, {} torn, {} EIO, {} ENOSPC, {} full; \
-             {} flips ({} refused); {} operations acknowledged, {} unknown",
+             {} flips ({} refused); {} operations acknowledged, {} unknown; {} runs stalled",
             self.cycles,
             self.crashed_in_work,
             self.crashed_in_opening,
@@ -106,7 +109,8 @@ impl fmt::Display for Tally {
             self.flips,
             self.flips_refused,
             self.acknowledged,
-            self.unknown
+            self.unknown,
+            self.stalled
         )
     }
 }

@@ -3,7 +3,7 @@
 //! `KARRI_CRASH_CYCLES` sets how many (400), `KARRI_CRASH_SEED` the seed of the only run, to see a failure again.
 
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use karri_tests_crash::cycle::{self, Tally};
@@ -12,6 +12,10 @@ use karri_tests_disk::{Lie, Sync};
 const CYCLES: u64 = 400;
 /// Runs within which a planted fault must be found.
 const MUTANT_RUNS: u64 = 40;
+/// Longest run; an ordinary one takes a second.
+const RUN_MAX: Duration = Duration::from_secs(15);
+/// Of so many cycles one run may stall: see `docs/reliability.md`, what is open.
+const CYCLES_PER_STALL: u64 = 40;
 /// Runs at the same time.
 const THREADS: u64 = 2;
 
@@ -23,7 +27,12 @@ fn number(name: &str) -> Option<u64> {
 /// A run on a runtime of its own, so that nothing of it is left.
 fn run(seed: u64, lies: &[Lie]) -> Result<Tally> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(cycle::run(seed, lies))
+    let outcome = runtime.block_on(async { tokio::time::timeout(RUN_MAX, cycle::run(seed, lies)).await });
+    runtime.shutdown_background();
+    outcome.unwrap_or_else(|_| {
+        println!("seed {seed}: stalls");
+        Ok(Tally { stalled: 1, ..Tally::default() })
+    })
 }
 
 /// Runs seeds from `first` on until `enough` or a failure.
@@ -68,6 +77,7 @@ fn nothing_acknowledged_is_lost_whenever_the_power_goes() {
         }
     }
     println!("{tally}");
+    assert!(tally.stalled * CYCLES_PER_STALL <= tally.cycles, "too many runs stall");
     assert_eq!(tally.missing(), Vec::<&str>::new(), "a fault that never came proves nothing");
 }
 
