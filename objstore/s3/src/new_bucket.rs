@@ -30,7 +30,7 @@ impl NewBucket {
                 .ok_or_else(|| invalid_argument(OWNERSHIP, name, "Invalid x-amz-object-ownership header"))?,
         };
         let asked = asked_by_headers(&request.headers, &*s3.identities)?;
-        if parsed == Ownership::BucketOwnerEnforced && !asked.holds_without_acls() {
+        if parsed == Ownership::BucketOwnerEnforced && !asked.holds_without_acls() && !asked.is_default() {
             return Err(acl_not_supported());
         }
         let owner = owner_of(principal(request)?);

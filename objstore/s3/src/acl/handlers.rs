@@ -114,7 +114,8 @@ fn asked_acl(
     };
     if !rules.has_acls() {
         // Clients that read a list and write it back after a copy count on this.
-        let is_default = acl.as_ref().is_none_or(|acl| *acl == Acl::private(owner));
+        let is_document = *asked == Asked::Nothing && acl.as_ref().is_some_and(|acl| *acl == Acl::private(owner));
+        let is_default = is_document || asked.holds_without_acls() && *asked != Asked::Nothing;
         return if is_default { Ok(None) } else { Err(acl_not_supported()) };
     }
     check_public(rules, acl.as_ref())?;

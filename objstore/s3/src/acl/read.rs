@@ -73,10 +73,6 @@ impl Canned {
                 add(Grantee::Account(bucket_owner.user_id.clone()), Permission::FullControl);
             }
         }
-        // The owner is told last where others come before it, as AWS and its clients' tests have it.
-        if matches!(self, Self::PublicRead | Self::PublicReadWrite | Self::AuthenticatedRead | Self::LogDeliveryWrite) {
-            acl.grants.rotate_left(1);
-        }
         acl
     }
 }
@@ -104,9 +100,14 @@ impl Asked {
         *self == Self::Canned(Canned::BucketOwnerFullControl)
     }
 
-    /// Whether it says no more than what holds where lists do not count.
+    /// Whether a write may say so where lists do not count: AWS refuses even `private` there.
     pub(crate) fn holds_without_acls(&self) -> bool {
-        matches!(self, Self::Nothing | Self::Canned(Canned::Private | Canned::BucketOwnerFullControl))
+        matches!(self, Self::Nothing | Self::Canned(Canned::BucketOwnerFullControl))
+    }
+
+    /// Whether no more is asked for than what holds anyway.
+    pub(crate) fn is_default(&self) -> bool {
+        matches!(self, Self::Nothing | Self::Canned(Canned::Private))
     }
 }
 
@@ -222,7 +223,10 @@ pub(super) fn wire_grants(acl: &Acl, identities: &dyn Identities, known: &[&Owne
         grantee: Some(grantee(&grant.grantee)),
         permission: Some(to_wire(grant.permission)),
     };
-    acl.grants.iter().map(grant).collect()
+    // Groups first: their number tells at a glance how open it is, and clients' tests count on the order.
+    let is_group = |grant: &&Grant| !matches!(grant.grantee, Grantee::Account(_));
+    let groups = acl.grants.iter().filter(is_group);
+    groups.chain(acl.grants.iter().filter(|grant| !is_group(grant))).map(grant).collect()
 }
 
 fn from_wire(permission: &types::Permission) -> Permission {
