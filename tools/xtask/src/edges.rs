@@ -18,6 +18,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("objstore/md5", &[]),
     ("objstore/wire", &[]),
     ("iam/policy", &[]),
+    ("iam/templates", &["iam/policy"]),
     ("objstore/gateway", &["ring/types", "iam/policy"]),
     ("objstore/service", &["ring/types", "ring/meta", "ring/node", "objstore/md5"]),
     ("objstore/s3", &["ring/types", "objstore/wire", "objstore/gateway", "objstore/service", "iam/policy"]),
