@@ -3,9 +3,10 @@
 //! `KARRI_CRASH_CYCLES` sets how many (400), `KARRI_CRASH_SEED` the seed of the only run, to see a failure again.
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Result;
+use karri_ring_types::{Clock as _, SystemClock};
 use karri_tests_crash::cycle::{self, Tally};
 use karri_tests_disk::{Lie, Sync};
 
@@ -83,11 +84,11 @@ fn nothing_acknowledged_is_lost_whenever_the_power_goes() {
 
 /// A sync that is forgotten must be found.
 fn caught(name: &str, what: Sync, under: &str, ending: &'static str) {
-    let begun = Instant::now();
+    let clock = SystemClock::default();
     let lies = [Lie { what, under: PathBuf::from("/karri-in-memory/1").join(under), ending }];
     for seed in 0..MUTANT_RUNS {
         if let Err(error) = run(seed, &lies) {
-            println!("mutant {name}: caught by seed {seed} after {:.1?}: {error:#}", begun.elapsed());
+            println!("mutant {name}: caught by seed {seed} after {:.1?}: {error:#}", clock.monotonic());
             return;
         }
     }
