@@ -6,12 +6,16 @@ use zeroize::Zeroizing;
 
 use crate::api::{ADMIN_ACCOUNT, create_account};
 use crate::ids;
-use crate::model::{AccessKey, AccountRecord, SecretsOfUser, Status};
+use crate::model::{AccessKey, AccountRecord, Grants, Role, SecretsOfUser, Status};
+use crate::names;
 use crate::store::{Store, StoreError};
 use crate::view::place_of_key;
 
 /// The name of the first account, the cloud administrator's.
 pub const ADMIN_ALIAS: &str = "karri";
+
+/// Longest session of a role that is made here.
+const ROLE_SECONDS_MAX: u32 = 3600;
 
 /// An access key with its secret. It cannot be printed.
 pub struct NewKey {
@@ -70,5 +74,54 @@ impl Store {
             })
             .await?;
         Ok((record, NewKey { access_key, secret_key }))
+    }
+
+    /// Gives an account, by name or id, a role that its own identities may take, with one inline policy. A role that is
+    /// there keeps all else that it has.
+    pub async fn install_role(
+        &self,
+        account: &str,
+        role: &str,
+        policy: &str,
+        document: &str,
+    ) -> Result<String, RootError> {
+        self.refresh().await?;
+        let by_id = || self.view().account(account);
+        let found = self.view().account_by_alias(account).or_else(by_id).ok_or(RootError::NoSuchAccount)?;
+        let id = ids::unique(self.rng(), "AROA");
+        let trust = format!(
+            r#"{{"Version": "2012-10-17", "Statement": [{{"Effect": "Allow", "Principal": {{"AWS": "arn:aws:iam::{}:root"}}, "Action": "sts:AssumeRole"}}]}}"#,
+            found.id
+        );
+        self.change(&found.id, |change| {
+            let mut installed = match change.roles.get(&names::key(role)) {
+                Some(there) => (**there).clone(),
+                None => Role {
+                    name: role.to_owned(),
+                    id: id.clone(),
+                    path: "/".to_owned(),
+                    created: change.now(),
+                    tags: Vec::new(),
+                    grants: Grants::default(),
+                    trust: trust.clone(),
+                    description: Some(format!("Made from the template {policy}")),
+                    session_seconds_max: ROLE_SECONDS_MAX,
+                },
+            };
+            installed.grants.inline.insert(policy.to_owned(), document.to_owned());
+            let arn = ids::arn(&change.id, "role", &installed.path, &installed.name);
+            change.put(installed);
+            Ok::<_, RootError>(arn)
+        })
+        .await
+    }
+
+    /// The document of a role's inline policy, if both are there.
+    pub async fn role_policy(&self, account: &str, role: &str, policy: &str) -> Result<Option<String>, RootError> {
+        self.refresh().await?;
+        let by_id = || self.view().account(account);
+        let found = self.view().account_by_alias(account).or_else(by_id).ok_or(RootError::NoSuchAccount)?;
+        let role = found.roles.get(&names::key(role));
+        Ok(role.and_then(|role| role.grants.inline.get(policy)).cloned())
     }
 }

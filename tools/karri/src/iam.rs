@@ -19,11 +19,30 @@ use crate::credentials::RootCredentials;
 /// Methods of this module.
 const METHODS: std::ops::RangeInclusive<u16> = 320..=329;
 const ROTATE_ROOT: Method = Method(320);
+pub(crate) const INSTALL_ROLE: Method = Method(321);
+pub(crate) const ROLE_POLICY: Method = Method(322);
 
 /// New keys of a root user, on their way to the command line.
 #[derive(Serialize, Deserialize)]
 enum Rotated {
     Keys { account_id: String, access_key: String, secret_key: String },
+    NoSuchAccount,
+}
+
+/// A role with an inline policy in an account.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct InstallRole {
+    pub(crate) account: String,
+    pub(crate) role: String,
+    pub(crate) policy: String,
+    pub(crate) document: String,
+}
+
+/// What became of it.
+#[derive(Serialize, Deserialize)]
+pub(crate) enum Installed {
+    Role { arn: String },
+    Policy { document: Option<String> },
     NoSuchAccount,
 }
 
@@ -50,6 +69,23 @@ impl IamCommands {
     }
 }
 
+impl IamCommands {
+    async fn role(&self, method: Method, asked: &InstallRole) -> Result<Installed, String> {
+        let InstallRole { account, role, policy, document } = asked;
+        let result = match method {
+            INSTALL_ROLE => self.store.install_role(account, role, policy, document).await.map(|arn| {
+                tracing::info!(arn, "a role was installed");
+                Installed::Role { arn }
+            }),
+            _ => self.store.role_policy(account, role, policy).await.map(|document| Installed::Policy { document }),
+        };
+        match result {
+            Err(RootError::NoSuchAccount) => Ok(Installed::NoSuchAccount),
+            other => other.map_err(|error| error.to_string()),
+        }
+    }
+}
+
 #[async_trait]
 impl Handler for IamCommands {
     async fn handle(&self, from: Caller, method: Method, request: Request) -> Result<Response, String> {
@@ -60,6 +96,10 @@ impl Handler for IamCommands {
             ROTATE_ROOT => {
                 let account: String = serde_json::from_slice(&request.head).map_err(|error| error.to_string())?;
                 serde_json::to_vec(&self.rotate(&account).await?).map_err(|error| error.to_string())?
+            }
+            INSTALL_ROLE | ROLE_POLICY => {
+                let asked: InstallRole = serde_json::from_slice(&request.head).map_err(|error| error.to_string())?;
+                serde_json::to_vec(&self.role(method, &asked).await?).map_err(|error| error.to_string())?
             }
             Method(other) => return Err(format!("unknown method {other}")),
         };

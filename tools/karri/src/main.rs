@@ -11,6 +11,7 @@ mod identities;
 mod logging;
 mod node;
 mod status;
+mod templates;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -110,6 +111,45 @@ enum IamCommand {
     /// The root users of accounts
     #[command(subcommand)]
     Root(RootCommand),
+    /// The shipped roles for delegation
+    #[command(subcommand)]
+    Templates(TemplateCommand),
+}
+
+#[derive(Subcommand)]
+enum TemplateCommand {
+    /// List the templates and their parameters
+    List,
+    /// Print a template's policy
+    Show {
+        /// The template
+        name: String,
+        /// A parameter, as `bucket=photos`
+        #[arg(long = "set")]
+        values: Vec<String>,
+    },
+    /// Show how the policy in an account differs from the template
+    Diff(TemplateTarget),
+    /// Make a role of the template in an account, or bring it up to date
+    Install(TemplateTarget),
+}
+
+#[derive(clap::Args)]
+struct TemplateTarget {
+    /// The template
+    name: String,
+    /// Configuration file of a running node
+    #[arg(long)]
+    config: PathBuf,
+    /// Name or id of the account; the cloud administrator's when left out
+    #[arg(long)]
+    account: Option<String>,
+    /// Name of the role; the template's when left out
+    #[arg(long)]
+    role: Option<String>,
+    /// A parameter, as `bucket=photos`
+    #[arg(long = "set")]
+    values: Vec<String>,
 }
 
 #[derive(Subcommand)]
@@ -165,9 +205,28 @@ fn run(command: Command) -> anyhow::Result<()> {
             Command::Iam(IamCommand::Root(RootCommand::Rotate { config, account })) => {
                 iam::rotate_root(&Config::load(&config)?, account.as_deref()).await
             }
+            Command::Iam(IamCommand::Templates(command)) => templates_command(command).await,
             Command::ConfigReference => Ok(()),
         }
     });
     runtime.shutdown_timeout(std::time::Duration::from_secs(5));
     result
+}
+
+async fn templates_command(command: TemplateCommand) -> anyhow::Result<()> {
+    let (target, installs) = match command {
+        TemplateCommand::List => {
+            templates::list();
+            return Ok(());
+        }
+        TemplateCommand::Show { name, values } => return templates::show(&name, &values),
+        TemplateCommand::Diff(target) => (target, false),
+        TemplateCommand::Install(target) => (target, true),
+    };
+    let config = Config::load(&target.config)?;
+    let place = templates::Place { config: &config, account: target.account.as_deref(), role: target.role.as_deref() };
+    match installs {
+        true => templates::install(place, &target.name, &target.values).await,
+        false => templates::diff(place, &target.name, &target.values).await,
+    }
 }

@@ -42,6 +42,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "objstore/maintain",
             "iam/policy",
             "iam/service",
+            "iam/templates",
         ],
     ),
     ("tools/codegen", &[]),
