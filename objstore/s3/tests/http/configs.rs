@@ -3,7 +3,9 @@
 use crate::node::start;
 
 /// Sub-resource, document, and the elements that a read of it must have.
-const DOCUMENTS: [(&str, &str, &[(&str, &str)]); 9] = [
+type Example = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
+
+const DOCUMENTS: [Example; 9] = [
     (
         "cors",
         "<CORSConfiguration><CORSRule><AllowedMethod>GET</AllowedMethod><AllowedOrigin>https://*.example\
