@@ -10,6 +10,9 @@ async fn s5cmd_copies_syncs_and_deletes() -> Result<()> {
     let bench = Workbench::start(1).await?;
     let tree = bench.tree("tree")?;
     bench.file("tree/large.bin", 5, 60 << 20)?;
+    // A sync copies what is newer than its copy; listings tell whole seconds, so what was just made is.
+    let aged = [tree.to_str().context("a path in UTF-8")?, "-exec", "touch", "-d", "1 hour ago", "{}", "+"];
+    bench.run(Path::new("find"), &aged).await?;
     let program = python_client("s5cmd")?;
     let s5cmd = async |args: &[&str]| {
         let endpoint = bench.endpoint(0);
