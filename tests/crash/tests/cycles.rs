@@ -101,13 +101,18 @@ fn mutant_raft_flusher_without_sync_is_caught() {
 }
 
 #[test]
-fn mutant_small_runs_without_sync_are_caught() {
-    caught("small runs are not synced", Sync::File, "extents/db", ".log");
+fn mutant_segments_without_sync_are_caught() {
+    caught("segments of chunks are not synced", Sync::File, "extents/segments", ".seg");
 }
 
 #[test]
-fn mutant_ingested_files_without_sync_are_caught() {
-    caught("ingested files are not synced", Sync::File, "extents", ".sst");
+fn mutant_rows_of_extents_without_sync_are_caught() {
+    caught("the log of the extents' rows is not synced", Sync::File, "extents/db", ".log");
+}
+
+#[test]
+fn mutant_tables_of_extents_without_sync_are_caught() {
+    caught("tables of the extents' rows are not synced", Sync::File, "extents/db", ".sst");
 }
 
 #[test]
