@@ -48,6 +48,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("tools/codegen", &[]),
     ("tools/xtask", &[]),
     ("tests/disk", &["ring/types", "ring/disk"]),
+    ("tests/linearizability", &[]),
     (
         "tests/crash",
         &[
