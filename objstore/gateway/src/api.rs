@@ -46,6 +46,8 @@ pub struct ApiRequest {
     pub uri: Uri,
     /// Host name as the client sent it, with port.
     pub host: String,
+    /// The host is a website's: nobody signed, and browsers are answered.
+    pub website: bool,
 }
 
 impl ApiRequest {

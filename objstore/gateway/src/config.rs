@@ -18,6 +18,10 @@ pub struct GatewayConfig {
     /// Domains below which buckets are host names (`bucket.s3.example.org` for `s3.example.org`).
     #[serde(default)]
     pub base_domains: Vec<String>,
+    /// Domains whose host names are websites: of the bucket before the domain, or of the one that is called as the
+    /// whole host.
+    #[serde(default)]
+    pub website_domains: Vec<String>,
     /// The region that clients must sign for.
     pub region: String,
     /// Whether Signature Version 2 is accepted.
@@ -35,6 +39,7 @@ impl GatewayConfig {
             listen,
             tls: None,
             base_domains: Vec::new(),
+            website_domains: Vec::new(),
             region: region.into(),
             sigv2: false,
             limits: Limits::default(),

@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::activity::Activity;
 use crate::admin;
-use crate::api::{AdminPages, ApiRequest, ApiResponse, Backend, Credentials, OperationName};
+use crate::api::{AdminPages, ApiRequest, ApiResponse, AuthKind, Backend, Caller, Credentials, OperationName};
 use crate::auth::{Authenticator, Head, Scheme, payload, strip_parameters};
 use crate::body::{BodyError, Linger, Pace, RequestBody, Source};
 use crate::config::GatewayConfig;
@@ -31,7 +31,7 @@ use crate::form_error;
 use crate::form_handler::{UNSIGNED_SERVICE, looks_like_form};
 use crate::metrics::Metrics;
 use crate::response::ResponseBody;
-use crate::target::Target;
+use crate::target::{Domains, Target};
 
 /// The bucket name that no bucket can have: the pages of the gateway are below it.
 const ADMIN_BUCKET: &str = "-";
@@ -180,7 +180,8 @@ impl Shared {
     ) -> Result<ApiResponse, ApiError> {
         context.resource = head.uri.path().to_owned();
         self.check_size(&head)?;
-        let mut target = Target::parse(&head.uri, head.version, &head.headers, &self.config.base_domains)?;
+        let domains = Domains { base: &self.config.base_domains, website: &self.config.website_domains };
+        let mut target = Target::parse(&head.uri, head.version, &head.headers, domains)?;
         if !target.virtual_host && target.bucket.as_deref() == Some(ADMIN_BUCKET) {
             flight.operation = "Admin";
             return admin::answer(target.key.as_deref(), &head.method, self.admin.as_ref(), &self.metrics);
@@ -191,6 +192,9 @@ impl Shared {
         };
         flight.permit = Some(permit);
         context.resource = target.resource();
+        if target.website {
+            return self.answer_website(head, target, body, peer, context).await;
+        }
         if looks_like_form(&head, &target) && self.forms.contains_key(UNSIGNED_SERVICE) {
             flight.form_service = Some(UNSIGNED_SERVICE);
         }
@@ -233,6 +237,7 @@ impl Shared {
             secure: peer.secure,
             uri: target.uri,
             host: target.host,
+            website: false,
         };
         Ok(backend.call(request).await)
     }
@@ -275,6 +280,41 @@ impl Shared {
             secure: peer.secure,
             uri: target.uri,
             host: target.host,
+            website: false,
+        };
+        Ok(self.backend.call(request).await)
+    }
+
+    /// Answers a visitor of a website: whatever the request says of who sends it counts for nothing.
+    async fn answer_website(
+        &self,
+        head: Parts,
+        target: Target,
+        body: RequestBody,
+        peer: &Peer,
+        context: &mut ErrorContext,
+    ) -> Result<ApiResponse, ApiError> {
+        target.check()?;
+        context.bucket.clone_from(&target.bucket);
+        context.key.clone_from(&target.key);
+        let request = ApiRequest {
+            request_id: context.request_id,
+            host_id: self.host_id.clone(),
+            method: head.method,
+            bucket: target.bucket,
+            key: target.key,
+            query: Vec::new(),
+            headers: head.headers,
+            caller: Caller::Anonymous,
+            auth: AuthKind::Anonymous,
+            form: None,
+            body,
+            resource: context.resource.clone(),
+            remote: peer.remote,
+            secure: peer.secure,
+            uri: target.uri,
+            host: target.host,
+            website: true,
         };
         Ok(self.backend.call(request).await)
     }

@@ -21,6 +21,23 @@ pub(crate) struct Target {
     pub(crate) query: Vec<(String, String)>,
     /// The bucket is in the host name.
     pub(crate) virtual_host: bool,
+    /// The host name is a website's.
+    pub(crate) website: bool,
+}
+
+/// Domains of host names that stand for buckets.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Domains<'a> {
+    /// Below them, for the API.
+    pub(crate) base: &'a [String],
+    /// Below them and themselves, for websites.
+    pub(crate) website: &'a [String],
+}
+
+/// The bucket of a host name.
+struct Named {
+    bucket: String,
+    website: bool,
 }
 
 impl Target {
@@ -29,14 +46,15 @@ impl Target {
         uri: &Uri,
         version: Version,
         headers: &HeaderMap,
-        base_domains: &[String],
+        domains: Domains<'_>,
     ) -> Result<Self, ApiError> {
         let host = host(uri, version, headers)?;
         let raw = uri.path().strip_prefix('/').ok_or_else(ApiError::invalid_uri)?;
-        let bucket_of_host = bucket_of_host(&host, base_domains);
-        let virtual_host = bucket_of_host.is_some();
-        let (bucket, raw_key) = match bucket_of_host {
-            Some(bucket) => (Some(bucket), raw),
+        let named = bucket_of_host(&host, domains);
+        let virtual_host = named.is_some();
+        let website = named.as_ref().is_some_and(|named| named.website);
+        let (bucket, raw_key) = match named {
+            Some(named) => (Some(named.bucket), raw),
             None if raw.is_empty() => (None, ""),
             None => {
                 let (bucket, rest) = raw.split_once('/').unwrap_or((raw, ""));
@@ -45,7 +63,7 @@ impl Target {
         };
         let key = if raw_key.is_empty() { None } else { Some(decode(raw_key)?) };
         let query = parse_query(uri.query().unwrap_or_default())?;
-        Ok(Self { uri: uri.clone(), host, bucket, key, query, virtual_host })
+        Ok(Self { uri: uri.clone(), host, bucket, key, query, virtual_host, website })
     }
 
     /// Errors that only a signed request hears of.
@@ -103,25 +121,45 @@ fn host(uri: &Uri, version: Version, headers: &HeaderMap) -> Result<String, ApiE
     }
 }
 
-/// The bucket in a host name below one of the base domains.
-fn bucket_of_host(host: &str, base_domains: &[String]) -> Option<String> {
-    if base_domains.is_empty() {
-        return None;
-    }
-    let name = match host.rsplit_once(':') {
+/// A host name without its port.
+pub(crate) fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
         _ => host,
-    };
-    let name = name.to_ascii_lowercase();
-    if base_domains.iter().any(|domain| domain.eq_ignore_ascii_case(&name)) {
+    }
+}
+
+/// The bucket that a host name stands for. Of all domains that it is in, the longest decides.
+fn bucket_of_host(host: &str, domains: Domains<'_>) -> Option<Named> {
+    if domains.base.is_empty() && domains.website.is_empty() {
         return None;
     }
-    let bucket_below = |domain: &String| {
-        let rest = name.strip_suffix(&domain.to_ascii_lowercase())?;
-        rest.strip_suffix('.').filter(|bucket| !bucket.is_empty())
-    };
-    // The longest domain fits best: it leaves the shortest bucket.
-    base_domains.iter().filter_map(bucket_below).min_by_key(|bucket| bucket.len()).map(str::to_owned)
+    let name = without_port(host).to_ascii_lowercase();
+    let base = longest(&name, domains.base);
+    let website = longest(&name, domains.website);
+    match (base, website) {
+        (Some(base), website) if website.is_none_or(|website| base.len() >= website.len()) => {
+            below(&name, base).map(|bucket| Named { bucket, website: false })
+        }
+        (_, Some(domain)) => {
+            // A domain itself is the website of the bucket that is called so.
+            let bucket = below(&name, domain).unwrap_or_else(|| name.clone());
+            Some(Named { bucket, website: true })
+        }
+        _ => None,
+    }
+}
+
+/// The longest of the domains that `name` is, or is below.
+fn longest<'a>(name: &str, domains: &'a [String]) -> Option<&'a str> {
+    let is_in = |domain: &&String| domain.eq_ignore_ascii_case(name) || below(name, domain).is_some();
+    domains.iter().filter(is_in).max_by_key(|domain| domain.len()).map(String::as_str)
+}
+
+/// What stands before a domain in a name below it.
+fn below(name: &str, domain: &str) -> Option<String> {
+    let rest = name.strip_suffix(&domain.to_ascii_lowercase())?;
+    rest.strip_suffix('.').filter(|bucket| !bucket.is_empty()).map(str::to_owned)
 }
 
 /// Decodes percent escapes; refuses bad ones, what is not UTF-8, and NUL.

@@ -1,14 +1,16 @@
 use http::header::{HOST, HeaderMap, HeaderValue};
 use http::{Uri, Version};
 
-use super::Target;
+use super::{Domains, Target};
 use crate::error::ApiError;
 
 fn parse_on(host: &'static str, uri: &str) -> Result<Target, ApiError> {
     let mut headers = HeaderMap::new();
     headers.insert(HOST, HeaderValue::from_static(host));
-    let domains = ["s3.example.org".to_owned(), "example.org".to_owned()];
-    Target::parse(&uri.parse::<Uri>().unwrap(), Version::HTTP_11, &headers, &domains)
+    let base = ["s3.example.org".to_owned(), "example.org".to_owned()];
+    let website = ["web.example.org".to_owned(), "www.own.test".to_owned()];
+    let domains = Domains { base: &base, website: &website };
+    Target::parse(&uri.parse::<Uri>().unwrap(), Version::HTTP_11, &headers, domains)
 }
 
 fn named(host: &'static str, uri: &str) -> (Option<String>, Option<String>) {
@@ -87,4 +89,25 @@ fn hosts_must_agree() {
     headers.append(HOST, HeaderValue::from_static("other"));
     assert_eq!(Target::parse(&uri, Version::HTTP_11, &headers, &[]).unwrap_err().code, "InvalidRequest");
     assert!(Target::parse(&"/b".parse().unwrap(), Version::HTTP_11, &HeaderMap::new(), &[]).is_err());
+}
+
+#[test]
+fn websites_have_domains_of_their_own() {
+    for (host, bucket, website) in [
+        ("shop.web.example.org:8080", "shop", true),
+        ("SHOP.Web.Example.Org", "shop", true),
+        ("a.b.web.example.org", "a.b", true),
+        ("web.example.org", "web.example.org", true),
+        ("www.own.test", "www.own.test", true),
+        ("blog.www.own.test", "blog", true),
+        ("shop.example.org", "shop", false),
+        ("web.s3.example.org", "web", false),
+    ] {
+        let target = parse_on(host, "/key").unwrap();
+        assert_eq!((target.bucket.as_deref(), target.website), (Some(bucket), website), "{host}");
+        assert_eq!(target.key.as_deref(), Some("key"));
+    }
+    for host in ["other.test", "example.org", "xweb.test", "notwww.own.tests"] {
+        assert!(!parse_on(host, "/b/k").unwrap().website, "{host}");
+    }
 }

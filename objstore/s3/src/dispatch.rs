@@ -18,7 +18,7 @@ use crate::fault::{Subject, from_service, from_wire};
 use crate::headers::text;
 use crate::{
     acl, attributes, bucket, config, copy, delete, get, lifecycle, list, list_versions, multipart, multipart_list,
-    names, object_lock, post, put, restore, subresource, tagging, versioning,
+    names, object_lock, post, put, restore, subresource, tagging, versioning, website,
 };
 
 /// Settings of the S3 front.
@@ -49,6 +49,10 @@ pub struct S3 {
 #[async_trait]
 impl Backend for S3 {
     async fn call(&self, mut request: ApiRequest) -> ApiResponse {
+        if request.website {
+            let span = tracing::error_span!("request", id = %request.request_id, operation = "Website");
+            return website::answer(self, request).instrument(span).await;
+        }
         if matches!(request.auth, AuthKind::PresignedV4 | AuthKind::PresignedV2) {
             lower_hoisted_headers(&mut request);
         }
@@ -104,7 +108,8 @@ impl S3 {
         response
     }
 
-    async fn answer(&self, operation: Operation, request: &mut ApiRequest) -> S3Result<ApiResponse> {
+    /// Authorises and carries out one operation.
+    pub(crate) async fn answer(&self, operation: Operation, request: &mut ApiRequest) -> S3Result<ApiResponse> {
         if let Some(bucket) = &request.bucket {
             names::check_bucket_name(bucket)?;
         }

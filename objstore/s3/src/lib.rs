@@ -55,6 +55,7 @@ mod subresource;
 mod tagging;
 mod version;
 mod versioning;
+mod website;
 
 pub use authorize::{Account, Identities, OneAccount};
 pub use dispatch::{S3, S3Config};

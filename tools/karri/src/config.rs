@@ -38,6 +38,8 @@ pub(crate) struct S3Config {
     #[serde(default)]
     pub(crate) base_domains: Vec<String>,
     #[serde(default)]
+    pub(crate) website_domains: Vec<String>,
+    #[serde(default)]
     pub(crate) tls_certificate: Option<PathBuf>,
     #[serde(default)]
     pub(crate) tls_key: Option<PathBuf>,
@@ -150,6 +152,13 @@ const SETTINGS: &[(&str, &str, &str, &str)] = &[
     ("s3.listen", "address", "required", "Where S3 clients connect, and `/-/live`, `/-/ready`, `/-/metrics` are."),
     ("s3.region", "text", "\"us-east-1\"", "The region that clients sign for."),
     ("s3.base_domains", "list of text", "[]", "Domains under which buckets are addressed as hosts."),
+    (
+        "s3.website_domains",
+        "list of text",
+        "[]",
+        "Domains of websites: `<bucket>.<domain>` shows the website of a bucket, and a domain of the list that of the \
+         bucket called so.",
+    ),
     ("s3.tls_certificate", "path", "none", "PEM chain; with it the service port speaks TLS. Reloaded when it changes."),
     ("s3.tls_key", "path", "none", "PEM key of the certificate."),
     (

@@ -64,7 +64,7 @@ fn configuration(data: &Path, listen: SocketAddr, index: u16, extra: &Extra) -> 
     let (s3, rpc) = (SocketAddr::new(listen.ip(), port), SocketAddr::new(listen.ip(), rpc_port));
     let name = format!("node{}", index + 1);
     let text = format!(
-        "# Written by `karri dev`.\ndata_dir = {:?}\nzone = {name:?}\n[s3]\nlisten = \"{s3}\"\nsigv2 = true\ncustomer_keys_over_http = true\n[rpc]\nlisten = \"{rpc}\"\n\
+        "# Written by `karri dev`.\ndata_dir = {:?}\nzone = {name:?}\n[s3]\nlisten = \"{s3}\"\nwebsite_domains = [\"web.localhost\"]\nsigv2 = true\ncustomer_keys_over_http = true\n[rpc]\nlisten = \"{rpc}\"\n\
          [iam]\noidc_private_hosts = {hosts:?}\n[storage]\nreserve_bytes = 268435456\n{day}[log]\nfilter = \"warn\"\n",
         data.join(&name)
     );

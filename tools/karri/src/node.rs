@@ -239,6 +239,7 @@ async fn bootstrap(
 fn gateway_config(config: &Config) -> GatewayConfig {
     let mut gateway = GatewayConfig::new(config.s3.listen, config.s3.region.clone());
     gateway.base_domains.clone_from(&config.s3.base_domains);
+    gateway.website_domains.clone_from(&config.s3.website_domains);
     gateway.sigv2 = config.s3.sigv2;
     gateway.tls = match (&config.s3.tls_certificate, &config.s3.tls_key) {
         (Some(certificate), Some(key)) => Some(TlsFiles { certificate: certificate.clone(), key: key.clone() }),

@@ -14,3 +14,4 @@ mod objects;
 mod people;
 mod policies;
 mod versions;
+mod websites;

@@ -110,7 +110,8 @@ pub(crate) async fn start_with(statements: &str) -> (Node, Client) {
         clock.clone(),
         S3Config { region: REGION.to_owned(), customer_keys_over_http: true },
     );
-    let config = GatewayConfig::new(([127, 0, 0, 1], 0).into(), REGION);
+    let mut config = GatewayConfig::new(([127, 0, 0, 1], 0).into(), REGION);
+    config.website_domains = vec!["web.test".to_owned(), "www.own.test".to_owned()];
     let gateway = Gateway::bind(config, people, Arc::new(s3), Arc::new(Root), clock, rng).await.expect("bind");
     let address = gateway.local_addr();
     let stop = CancellationToken::new();
