@@ -19,4 +19,4 @@ mod turns;
 mod write;
 
 pub use records::{ExtentHeader, OpenExtent, Owner, Run};
-pub use store::{ExtentConfig, ExtentError, ExtentStore, PartitionSummary, Usage};
+pub use store::{ExtentConfig, ExtentError, ExtentStore, OnFailedWrite, PartitionSummary, Usage};

@@ -13,7 +13,7 @@ use crate::store::{ExtentError, ExtentStore};
 impl ExtentStore {
     /// Deletes extents and leaves tombstones, so that no repair brings them back. Missing ones are no error.
     pub async fn delete(self: &Arc<Self>, ids: Vec<ExtentId>) -> Result<(), ExtentError> {
-        self.blocking(move |store| {
+        self.writing(move |store| {
             let mut ids = ids;
             ids.sort_unstable();
             ids.dedup();

@@ -1,6 +1,6 @@
 //! The store, its configuration and its errors.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use karri_ring_disk::DiskPath;
 use karri_ring_types::{Digest, ExtentId, PARTITION_COUNT, PartitionId};
@@ -25,6 +25,9 @@ pub struct ExtentConfig {
     /// Free bytes of the file system below which writes are refused.
     pub reserve_bytes: u64,
 }
+
+/// Told of a write or sync that failed other than for want of room.
+pub type OnFailedWrite = dyn Fn(&ExtentError) + Send + Sync;
 
 /// What can go wrong.
 #[derive(Debug, thiserror::Error)]
@@ -142,6 +145,7 @@ pub struct ExtentStore {
     pub(crate) turns: Turns,
     pub(crate) segments: Segments,
     places: Semaphore,
+    on_failed_write: OnceLock<Box<OnFailedWrite>>,
 }
 
 impl ExtentStore {
@@ -154,6 +158,7 @@ impl ExtentStore {
             turns: Turns::new(),
             segments,
             places: Semaphore::new(BLOCKING_OPERATIONS_MAX),
+            on_failed_write: OnceLock::new(),
         })
     }
 
@@ -171,6 +176,27 @@ impl ExtentStore {
         let store = self.clone();
         let done = tokio::task::spawn_blocking(move || operation(&store)).await;
         done.unwrap_or(Err(ExtentError::Closing))
+    }
+
+    /// As [`ExtentStore::blocking`], for what writes.
+    pub(crate) async fn writing<T, F>(self: &Arc<Self>, operation: F) -> Result<T, ExtentError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Self) -> Result<T, ExtentError> + Send + 'static,
+    {
+        let done = self.blocking(operation).await;
+        if let Err(error @ (ExtentError::Storage(_) | ExtentError::Io(_))) = &done
+            && let Some(tell) = self.on_failed_write.get()
+        {
+            tell(error);
+        }
+        done
+    }
+
+    /// Sets who is told when a write fails: nobody knows then what is on the disk until it is opened again. The first
+    /// call counts.
+    pub fn on_failed_write(&self, tell: Box<OnFailedWrite>) {
+        let _ = self.on_failed_write.set(tell);
     }
 
     /// Summary of a partition's sealed extents.

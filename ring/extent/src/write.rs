@@ -17,12 +17,12 @@ impl ExtentStore {
     /// # Errors
     /// [`ExtentError::DiskFull`] before anything is written; [`ExtentError::Deleted`] for an extent that was deleted.
     pub async fn write_run(self: &Arc<Self>, run: Run) -> Result<(), ExtentError> {
-        self.blocking(move |store| store.write_run_now(&run, None)).await
+        self.writing(move |store| store.write_run_now(&run, None)).await
     }
 
     /// Stores the last run of an extent and seals it; a small extent costs one fsync.
     pub async fn write_run_and_seal(self: &Arc<Self>, run: Run, header: ExtentHeader) -> Result<(), ExtentError> {
-        self.blocking(move |store| store.write_run_now(&run, Some(&header))).await
+        self.writing(move |store| store.write_run_now(&run, Some(&header))).await
     }
 
     /// Seals an extent whose runs have been written.
@@ -30,7 +30,7 @@ impl ExtentStore {
     /// # Errors
     /// [`ExtentError::Incomplete`] when a chunk is missing or is of another length.
     pub async fn seal(self: &Arc<Self>, id: ExtentId, header: ExtentHeader) -> Result<(), ExtentError> {
-        self.blocking(move |store| {
+        self.writing(move |store| {
             if let Some(sealed) = store.header_now(id)? {
                 return same_content(id, &sealed, &header);
             }
@@ -59,7 +59,7 @@ impl ExtentStore {
         index: u32,
         chunk: bytes::Bytes,
     ) -> Result<(), ExtentError> {
-        self.blocking(move |store| {
+        self.writing(move |store| {
             let Some(header) = store.header_now(id)? else { return Err(ExtentError::Deleted) };
             let run = Run { extent: id, owner: header.owner, first_chunk: index, chunks: vec![chunk] };
             // Later than the bad copy, and durable: the records of a segment are read again in no other order.

@@ -5,6 +5,8 @@ use bytes::Bytes;
 use karri_ring_raft::{Group, NotLeader, ProposeError};
 use karri_ring_types::NodeId;
 
+use crate::MetaError;
+
 /// The replicated log of one range.
 #[async_trait]
 pub(crate) trait RangeLog: Send + Sync + 'static {
@@ -17,6 +19,8 @@ pub(crate) trait RangeLog: Send + Sync + 'static {
     fn term(&self) -> u64;
     fn voters(&self) -> Vec<NodeId>;
     fn applied_index(&self) -> u64;
+    /// Told that the state on this node's disk cannot be read.
+    fn unreadable(&self, _error: &MetaError) {}
 }
 
 #[async_trait]
@@ -47,5 +51,9 @@ impl RangeLog for Group {
 
     fn applied_index(&self) -> u64 {
         Group::applied_index(self)
+    }
+
+    fn unreadable(&self, error: &MetaError) {
+        Group::fail(self, "metadata could not be read", error);
     }
 }

@@ -276,8 +276,8 @@ impl Range {
         let bounds = self.check_key(state.description.as_ref(), head.key.as_deref())?;
         let snapshot = self.machine.storage().snapshot();
         let mut view = View::new(&snapshot, self.machine.space(), bounds);
-        let reply = evaluator.evaluate(&mut view, command, now).map_err(failure)?;
-        let transaction = view.finish().map_err(|e| failure(e.into()))?;
+        let reply = evaluator.evaluate(&mut view, command, now).map_err(|e| self.failure(e))?;
+        let transaction = view.finish().map_err(|e| self.failure(e.into()))?;
         Ok(Evaluated { reply: reply.into(), transaction })
     }
 
@@ -289,7 +289,7 @@ impl Range {
         let state = self.machine.state();
         let bounds = self.check_key(state.description.as_ref(), key)?;
         let snapshot = self.machine.storage().snapshot();
-        read(&mut View::new(&snapshot, self.machine.space(), bounds)).map_err(failure)
+        read(&mut View::new(&snapshot, self.machine.space(), bounds)).map_err(|e| self.failure(e))
     }
 
     fn check_key<'a>(&self, description: Option<&'a Description>, key: Option<&[u8]>) -> Result<&'a Bounds, Failure> {
@@ -344,22 +344,26 @@ impl Range {
         *self.leadership.lock() = Some(leadership.clone());
         Ok(leadership)
     }
+
+    fn failure(&self, error: EvaluateError) -> Failure {
+        match error {
+            EvaluateError::Malformed(text) => Failure::Evaluate(text),
+            EvaluateError::Meta(MetaError::TooLarge) => Failure::TooLarge,
+            EvaluateError::Meta(error @ (MetaError::Storage(_) | MetaError::Io(_) | MetaError::Unreadable(_))) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "a range cannot be read");
+                // What was replicated and nobody understands is the same on every node: none should end for it.
+                if !matches!(error, MetaError::Unreadable(_)) {
+                    self.log.unreadable(&error);
+                }
+                Failure::Broken(error.to_string())
+            }
+            EvaluateError::Meta(error) => Failure::Evaluate(error.to_string()),
+        }
+    }
 }
 
 fn deadline_of(head: &CallHead) -> Instant {
     Instant::now() + Duration::from_millis(head.wait_ms).min(WAIT_MAX)
-}
-
-fn failure(error: EvaluateError) -> Failure {
-    match error {
-        EvaluateError::Malformed(text) => Failure::Evaluate(text),
-        EvaluateError::Meta(MetaError::TooLarge) => Failure::TooLarge,
-        EvaluateError::Meta(error @ (MetaError::Storage(_) | MetaError::Io(_) | MetaError::Unreadable(_))) => {
-            tracing::error!(error = &error as &dyn std::error::Error, "a range cannot be read");
-            Failure::Broken(error.to_string())
-        }
-        EvaluateError::Meta(error) => Failure::Evaluate(error.to_string()),
-    }
 }
 
 #[cfg(test)]

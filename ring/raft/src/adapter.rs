@@ -75,7 +75,8 @@ impl Adapter {
 
     async fn apply_batch(&mut self, state: AppliedState, batch: Batch) -> io::Result<()> {
         let (machine, blob, count) = (self.machine.clone(), state.encode(), batch.entries.len());
-        let replies = blocking(move || machine.apply(batch.entries, blob).map_err(io::Error::other)).await?;
+        let replies = blocking(move || machine.apply(batch.entries, blob).map_err(io::Error::other)).await;
+        let replies = self.gate.failure.watch("metadata could not be applied", replies)?;
         if replies.len() != count {
             return Err(corrupt("the state machine did not answer each entry"));
         }
@@ -91,7 +92,8 @@ impl Adapter {
 
     async fn view(&self) -> io::Result<Snapshot> {
         let machine = self.machine.clone();
-        blocking(move || snapshot(&*machine)).await
+        let view = blocking(move || snapshot(&*machine)).await;
+        self.gate.failure.watch("metadata could not be read", view)
     }
 }
 
@@ -115,7 +117,7 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
         let (machine, gate) = (self.machine.clone(), self.gate.clone());
         blocking(move || {
-            let view = snapshot(&*machine)?;
+            let view = gate.failure.watch("metadata could not be read", snapshot(&*machine))?;
             gate.flush()?;
             Ok(view)
         })
@@ -154,7 +156,7 @@ impl RaftStateMachine<TypeConfig> for Adapter {
         let (machine, gate, blob) = (self.machine.clone(), self.gate.clone(), state.encode());
         let last = state.last;
         blocking(move || {
-            body.install(&*machine, blob)?;
+            gate.failure.watch("a snapshot could not be put in place", body.install(&*machine, blob))?;
             gate.set_applied(last);
             gate.flush()
         })

@@ -7,7 +7,8 @@ use karri_ring_types::NodeId;
 
 use crate::RaftError;
 
-/// What a host does when its log could not be written. Nobody knows then what is on the disk; only a restart finds out.
+/// What a node does when its log, its metadata or its extents could not be written, or its metadata not be read.
+/// Nobody knows then what is on the disk; only a restart finds out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnFailedLog {
     /// Ends the process.
@@ -42,7 +43,7 @@ pub struct HostConfig {
     /// Free space below which new entries are refused; at most a 32nd of the disk. Less than what the store of
     /// extents keeps free, so that deletes still work when new objects are refused.
     pub reserve_bytes: u64,
-    /// What to do when the log could not be written.
+    /// What to do when this node's storage fails.
     pub on_failed_log: OnFailedLog,
 }
 

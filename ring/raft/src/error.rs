@@ -14,6 +14,17 @@ pub enum RaftError {
     /// The log store failed or holds what this version cannot read.
     #[error("raft log store")]
     Storage(#[from] std::io::Error),
+    /// The node's metadata was found damaged before; it must not lead with it.
+    #[error(
+        "this node's metadata is damaged ({what}); replace the node, as docs/operations/damaged-metadata.md says. \
+         It starts all the same when {mark} is removed"
+    )]
+    Damaged {
+        /// What was found.
+        what: String,
+        /// The file that says so.
+        mark: String,
+    },
     /// The group stopped on this node; nothing but a restart brings it back.
     #[error("raft group stopped: {0}")]
     Stopped(String),

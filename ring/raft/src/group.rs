@@ -9,13 +9,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use karri_ring_types::{NodeId, RangeId};
 use openraft::async_runtime::watch::WatchReceiver;
-use openraft::errors::{ClientWriteError, InitializeError};
+use openraft::errors::{ClientWriteError, Fatal, InitializeError};
 use openraft::impls::EmptyNode;
 use openraft::raft::linearizable_read::LinearizerOption;
 use openraft::{ChangeMembers, RaftMetrics};
 use serde::{Deserialize, Serialize};
 
 use crate::config::HostConfig;
+use crate::failure::Failure;
 use crate::log::{FlushGate, GroupLog};
 use crate::machine::StateMachine;
 use crate::snapshots::Incoming;
@@ -76,6 +77,7 @@ pub struct Group {
     pub(crate) machine: Arc<dyn StateMachine>,
     pub(crate) config: Arc<HostConfig>,
     pub(crate) space: Arc<Space>,
+    pub(crate) failure: Arc<Failure>,
     /// Until when no vote is given, for a group that was here before the restart.
     pub(crate) quarantine_end: Option<tokio::time::Instant>,
     pub(crate) incoming: tokio::sync::Mutex<Option<Incoming>>,
@@ -110,6 +112,19 @@ impl Group {
 
     pub(crate) fn vote(&self) -> Vote {
         self.metrics(|m| m.vote)
+    }
+
+    /// A group that openraft has stopped would leave its callers waiting.
+    pub(crate) fn raise_fatal(&self) {
+        let Err(fatal) = self.metrics(|m| m.running_state.clone()) else { return };
+        if !self.stopped.load(Ordering::Acquire) && fatal != Fatal::Stopped {
+            self.failure.raise(&format!("raft group {} stopped", self.range), &fatal);
+        }
+    }
+
+    /// Tells that the machine could not be read.
+    pub fn fail(&self, what: &str, error: &(dyn std::error::Error + 'static)) {
+        self.failure.raise(what, error);
     }
 
     /// The group's range.

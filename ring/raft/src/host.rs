@@ -13,6 +13,7 @@ use parking_lot::RwLock;
 use crate::adapter::{Adapter, blocking};
 use crate::config::HostConfig;
 use crate::error::RaftError;
+use crate::failure::Failure;
 use crate::group::Group;
 use crate::log::{FlushGate, Flusher, GroupLog, GroupStore, LogDb};
 use crate::machine::StateMachine;
@@ -53,6 +54,7 @@ pub struct RaftHost {
     unknown: RwLock<Option<Arc<UnknownGroup>>>,
     opening: tokio::sync::Mutex<()>,
     space: Arc<Space>,
+    failure: Arc<Failure>,
     stopped: AtomicBool,
 }
 
@@ -66,20 +68,26 @@ impl RaftHost {
     ) -> Result<Arc<Self>, RaftError> {
         let raft_config = Arc::new(config.openraft()?);
         let dir = config.dir.clone();
-        let db = blocking(move || LogDb::open(&dir)).await?;
+        let failure = Arc::new(Failure::new(config.on_failed_log, &dir));
+        let marked = failure.clone();
+        let db = blocking(move || match marked.check_mark() {
+            Ok(()) => LogDb::open(&dir).map(Ok),
+            Err(damaged) => Ok(Err(damaged)),
+        })
+        .await??;
         let space = Arc::new(Space::new(config.dir.clone(), config.reserve_bytes));
         space.look();
-        let on_failed_log = config.on_failed_log;
         let host = Arc::new(Self {
             config: Arc::new(config),
             raft_config,
             transport,
-            flusher: Flusher::start(db.clone(), on_failed_log)?,
+            flusher: Flusher::start(db.clone(), failure.clone())?,
             db,
             groups: RwLock::default(),
             unknown: RwLock::default(),
             opening: tokio::sync::Mutex::new(()),
             space,
+            failure,
             stopped: AtomicBool::new(false),
         });
         router.register(crate::METHODS, Arc::new(Service { host: Arc::downgrade(&host) }));
@@ -102,7 +110,7 @@ impl RaftHost {
         if self.stopped.load(Ordering::Acquire) {
             return Err(RaftError::Stopped("the host is stopped".to_owned()));
         }
-        let gate = FlushGate::new(machine.clone());
+        let gate = FlushGate::new(machine.clone(), self.failure.clone());
         let (adapter, log) = {
             let (machine, gate, db, flusher) = (machine.clone(), gate.clone(), self.db.clone(), self.flusher.clone());
             blocking(move || {
@@ -127,6 +135,7 @@ impl RaftHost {
             machine,
             config: self.config.clone(),
             space: self.space.clone(),
+            failure: self.failure.clone(),
             quarantine_end,
             incoming: tokio::sync::Mutex::new(None),
             changing: tokio::sync::Mutex::new(()),
@@ -192,6 +201,21 @@ impl RaftHost {
         self.space.is_low()
     }
 
+    /// Tells that storage beside the logs has failed: the process ends, or halts as it is configured.
+    pub fn fail(&self, what: &str, error: &(dyn std::error::Error + 'static)) {
+        self.failure.raise(what, error);
+    }
+
+    /// Why this node's storage failed, where the process goes on all the same.
+    pub fn failed(&self) -> Option<String> {
+        self.failure.found()
+    }
+
+    /// Waits until this node's storage fails.
+    pub async fn wait_failed(&self) -> String {
+        self.failure.wait().await
+    }
+
     /// What the log store did since the start.
     pub fn log_stats(&self) -> LogStats {
         let counters = &self.flusher.counters;
@@ -206,6 +230,7 @@ impl RaftHost {
     pub async fn shutdown(&self) {
         let _one_at_a_time = self.opening.lock().await;
         self.stopped.store(true, Ordering::Release);
+        self.failure.close();
         let groups: Vec<_> = self.groups.write().drain().map(|(_, group)| group).collect();
         futures::future::join_all(groups.iter().map(|group| group.stop())).await;
         let (flusher, db) = (self.flusher.clone(), self.db.clone());
@@ -242,6 +267,9 @@ async fn housekeeping(host: Weak<RaftHost>) {
             return;
         }
         host.space.look();
+        for group in host.groups.read().values() {
+            group.raise_fatal();
+        }
         if tick % LOGS_EACH_TICKS == 0 {
             let groups: Vec<_> = host.groups.read().values().cloned().collect();
             for group in groups {

@@ -21,6 +21,7 @@ mod cluster_test;
 mod codec;
 mod config;
 mod error;
+mod failure;
 mod group;
 mod host;
 mod log;

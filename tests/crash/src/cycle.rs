@@ -57,8 +57,6 @@ pub struct Tally {
     pub acknowledged: u64,
     /// Operations of which that is not known.
     pub unknown: u64,
-    /// Runs that were given up because they did not come to an end.
-    pub stalled: u64,
 }
 
 impl Tally {
@@ -75,7 +73,6 @@ impl Tally {
         self.flips_refused += other.flips_refused;
         self.acknowledged += other.acknowledged;
         self.unknown += other.unknown;
-        self.stalled += other.stalled;
     }
 
     /// Kinds of fault that never came.
@@ -98,7 +95,7 @@ impl fmt::Display for Tally {
         write!(
             f,
             "{} cycles: {} crashes in work, {} in opening, {} torn, {} EIO, {} ENOSPC, {} full; \
-             {} flips ({} refused); {} operations acknowledged, {} unknown; {} runs stalled",
+             {} flips ({} refused); {} operations acknowledged, {} unknown",
             self.cycles,
             self.crashed_in_work,
             self.crashed_in_opening,
@@ -109,8 +106,7 @@ impl fmt::Display for Tally {
             self.flips,
             self.flips_refused,
             self.acknowledged,
-            self.unknown,
-            self.stalled
+            self.unknown
         )
     }
 }

@@ -104,7 +104,12 @@ impl Node {
     /// Reads a pair of rows.
     pub async fn read_pair(&self, key: &[u8]) -> Result<Pair> {
         let query = Bytes::copy_from_slice(key);
-        let reply = self.meta.client().query(&Route::Key(key.to_vec()), PAIRS, query, PATIENCE).await?;
+        let (client, route) = (self.meta.client(), Route::Key(key.to_vec()));
+        let reply = tokio::select! {
+            reply = client.query(&route, PAIRS, query, PATIENCE) => reply?,
+            // A process would have ended.
+            failure = self.raft.wait_failed() => anyhow::bail!("the node's storage failed: {failure}"),
+        };
         Ok(postcard::from_bytes(&reply)?)
     }
 

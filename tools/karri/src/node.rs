@@ -144,6 +144,12 @@ pub(crate) async fn run(
     let store = tokio::task::spawn_blocking(move || ExtentStore::open(ExtentConfig { dir: extents, reserve_bytes }))
         .await
         .context("open the extents")??;
+    let host = Arc::downgrade(&raft);
+    store.on_failed_write(Box::new(move |error| {
+        if let Some(host) = host.upgrade() {
+            host.fail("extents could not be written", error);
+        }
+    }));
     let layouts: Arc<dyn LayoutSource> = membership.clone();
     let parts = StorageParts { store, transport: transport.clone(), layouts, clock: clock.clone(), rng: rng.clone() };
     let storage = StorageNode::new(parts, StorageConfig::default(), &router);

@@ -13,8 +13,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::db::{CF_LOG, CF_STATE, LogDb, TAG_PURGED, TAG_REMOVED, TAG_VOTE, cf, log_key, state_key};
 use super::store::GroupLog;
-use crate::OnFailedLog;
 use crate::codec::{self, LogIdRecord, VoteRecord};
+use crate::failure::Failure;
 use crate::types::{Entry, LogId, TypeConfig, Vote, payload_bytes};
 
 /// Most payload bytes of one write batch, unless a single write has more.
@@ -82,21 +82,23 @@ pub(crate) struct Flusher {
     room: Arc<Semaphore>,
     thread: Mutex<Option<JoinHandle<()>>>,
     pub(crate) counters: Counters,
+    pub(crate) failure: Arc<Failure>,
 }
 
 impl Flusher {
-    pub(crate) fn start(db: Arc<LogDb>, on_failed: OnFailedLog) -> io::Result<Arc<Self>> {
+    pub(crate) fn start(db: Arc<LogDb>, failure: Arc<Failure>) -> io::Result<Arc<Self>> {
         let flusher = Arc::new(Self {
             queue: Mutex::new(Queue::default()),
             wake: Condvar::new(),
             room: Arc::new(Semaphore::new(QUEUE_KIB_MAX)),
             thread: Mutex::new(None),
             counters: Counters::default(),
+            failure,
         });
         let run = flusher.clone();
         let work = move || {
             let _alive = AbortOnPanic;
-            run.run(&db, on_failed);
+            run.run(&db);
         };
         let thread = std::thread::Builder::new().name("raft-flusher".into()).spawn(work)?;
         *flusher.thread.lock() = Some(thread);
@@ -161,7 +163,7 @@ impl Flusher {
         Some(taken)
     }
 
-    fn run(&self, db: &LogDb, on_failed: OnFailedLog) {
+    fn run(&self, db: &LogDb) {
         let db = match db.get() {
             Ok(db) => db,
             Err(error) => {
@@ -172,12 +174,7 @@ impl Flusher {
         let mut record = Vec::new();
         while let Some(writes) = self.next() {
             if let Err(error) = self.write(&db, &writes, &mut record) {
-                // After a failed sync nobody knows what is on disk; only a restart finds out.
-                if on_failed == OnFailedLog::Abort {
-                    tracing::error!(%error, "raft log could not be written; stopping the process");
-                    std::process::abort();
-                }
-                tracing::error!(%error, "raft log could not be written; no more is");
+                self.failure.raise("raft log could not be written", &error);
                 let mut queue = self.queue.lock();
                 queue.closed = true;
                 let waiting = std::mem::take(&mut queue.writes);

@@ -16,6 +16,7 @@ use super::db::LogDb;
 use super::flusher::{Flusher, Write};
 use super::view::{CACHE_BYTES_MAX, View};
 use crate::codec::corrupt;
+use crate::failure::Failure;
 use crate::machine::StateMachine;
 use crate::types::{Entry, LogId, TypeConfig, Vote, payload_bytes};
 use crate::wire::APPEND_BYTES_MAX;
@@ -26,6 +27,7 @@ const READ_ATTEMPTS: u32 = 5;
 /// Knows how far the machine is durable, and makes it so before the log behind it is purged.
 pub(crate) struct FlushGate {
     machine: Arc<dyn StateMachine>,
+    pub(crate) failure: Arc<Failure>,
     /// Index after the last entry known to be applied.
     applied: AtomicU64,
     /// Index after the last entry known to be durable in the machine.
@@ -33,8 +35,8 @@ pub(crate) struct FlushGate {
 }
 
 impl FlushGate {
-    pub(crate) fn new(machine: Arc<dyn StateMachine>) -> Arc<Self> {
-        Arc::new(Self { machine, applied: AtomicU64::new(0), durable: AtomicU64::new(0) })
+    pub(crate) fn new(machine: Arc<dyn StateMachine>, failure: Arc<Failure>) -> Arc<Self> {
+        Arc::new(Self { machine, failure, applied: AtomicU64::new(0), durable: AtomicU64::new(0) })
     }
 
     pub(crate) fn set_applied(&self, last: Option<LogId>) {
@@ -49,7 +51,7 @@ impl FlushGate {
     /// Flushes the machine; blocking.
     pub(crate) fn flush(&self) -> io::Result<()> {
         let applied = self.applied.load(Ordering::Acquire);
-        self.machine.flush().map_err(io::Error::other)?;
+        self.failure.watch("metadata could not be flushed", self.machine.flush().map_err(io::Error::other))?;
         self.durable.fetch_max(applied, Ordering::AcqRel);
         Ok(())
     }
@@ -161,7 +163,8 @@ impl GroupLog {
             }
             let (log, disk) = (self.clone(), plan.disk.clone());
             let read = move || log.db.entries(log.group, disk.start, disk.end, bytes_max);
-            let (mut entries, full) = tokio::task::spawn_blocking(read).await.map_err(io::Error::other)??;
+            let found = tokio::task::spawn_blocking(read).await.map_err(io::Error::other).flatten();
+            let (mut entries, full) = self.flusher.failure.watch("raft log could not be read", found)?;
             if full {
                 return Ok(entries);
             }

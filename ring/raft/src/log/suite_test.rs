@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use super::{FlushGate, Flusher, GroupLog, GroupStore, LogDb};
 use crate::adapter::Adapter;
+use crate::failure::Failure;
 use crate::testing::Kv;
 use crate::types::{Entry, LeaderId, Proposal, TypeConfig, Vote, log_id};
 
@@ -30,6 +31,10 @@ impl Drop for Guard {
     }
 }
 
+fn failure() -> Arc<Failure> {
+    Arc::new(Failure::new(crate::OnFailedLog::Abort, &DiskPath::host("unused")))
+}
+
 fn entry(term: u64, index: u64, bytes: &[u8]) -> Entry {
     Entry { log_id: log_id(term, index), payload: EntryPayload::Normal(Proposal(Bytes::copy_from_slice(bytes))) }
 }
@@ -44,14 +49,14 @@ impl StoreBuilder<TypeConfig, GroupStore, Adapter, Guard> for Builder {
     async fn build(&self) -> Result<(Guard, GroupStore, Adapter), StorageError<TypeConfig>> {
         let dir = tempfile::tempdir().unwrap();
         let db = LogDb::open(&DiskPath::host(dir.path())).unwrap();
-        let flusher = Flusher::start(db.clone(), crate::OnFailedLog::Abort).unwrap();
+        let flusher = Flusher::start(db.clone(), failure()).unwrap();
         for neighbour in [6, 8] {
             let log = GroupLog::open(neighbour, db.clone(), flusher.clone(), None).unwrap();
             append(&mut GroupStore(log), (0..30).map(|index| entry(9, index, b"neighbour")).collect()).await;
         }
         let log = GroupLog::open_with_cache(7, db, flusher.clone(), None, self.cache_bytes_max).unwrap();
         let machine = Kv::lenient();
-        let adapter = Adapter::open(machine.clone(), FlushGate::new(machine)).unwrap();
+        let adapter = Adapter::open(machine.clone(), FlushGate::new(machine, failure())).unwrap();
         Ok((Guard { flusher, _dir: dir }, GroupStore(log), adapter))
     }
 }
@@ -72,7 +77,7 @@ async fn log_and_vote_survive_a_reopening() {
     let vote = Vote { leader_id: LeaderId { term: 3, voted_for: 2 }, committed: true };
     for round in 0..3 {
         let db = LogDb::open(&DiskPath::host(dir.path())).unwrap();
-        let flusher = Flusher::start(db.clone(), crate::OnFailedLog::Abort).unwrap();
+        let flusher = Flusher::start(db.clone(), failure()).unwrap();
         let mut store = GroupStore(GroupLog::open(1, db.clone(), flusher.clone(), None).unwrap());
         assert_eq!(store.0.is_pristine(), round == 0);
         if round == 0 {
@@ -100,7 +105,7 @@ async fn reads_are_cut_by_bytes_and_streams_go_on() {
     for cache_bytes_max in [0, usize::MAX] {
         let dir = tempfile::tempdir().unwrap();
         let db = LogDb::open(&DiskPath::host(dir.path())).unwrap();
-        let flusher = Flusher::start(db.clone(), crate::OnFailedLog::Abort).unwrap();
+        let flusher = Flusher::start(db.clone(), failure()).unwrap();
         let log = GroupLog::open_with_cache(1, db, flusher.clone(), None, cache_bytes_max).unwrap();
         let mut store = GroupStore(log);
         let big = vec![1; 1 << 20];
@@ -117,7 +122,7 @@ async fn reads_are_cut_by_bytes_and_streams_go_on() {
 async fn a_removed_group_keeps_only_its_vote() {
     let dir = tempfile::tempdir().unwrap();
     let db = LogDb::open(&DiskPath::host(dir.path())).unwrap();
-    let flusher = Flusher::start(db.clone(), crate::OnFailedLog::Abort).unwrap();
+    let flusher = Flusher::start(db.clone(), failure()).unwrap();
     let vote = Vote { leader_id: LeaderId { term: 3, voted_for: 2 }, committed: false };
     let mut store = GroupStore(GroupLog::open(1, db.clone(), flusher.clone(), None).unwrap());
     store.save_vote(&vote).await.unwrap();
