@@ -25,6 +25,11 @@ impl WireError {
         Self::new("ValidationError", 400, message)
     }
 
+    /// The body of an error answer of the `json` protocol.
+    pub fn to_json(&self) -> Vec<u8> {
+        serde_json::json!({ "__type": self.code, "message": self.message }).to_string().into_bytes()
+    }
+
     /// The document of an error answer; `namespace` is the service's.
     pub fn to_xml(&self, namespace: &str, request_id: &str) -> Vec<u8> {
         let fault = if self.status < 500 { "Sender" } else { "Receiver" };

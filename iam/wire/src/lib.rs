@@ -1,8 +1,8 @@
-//! The wire layer of IAM and STS, the services of AWS's `query` protocol: which operation a form asks for, its typed
-//! input, and the document of its typed output.
+//! The wire layer of IAM and STS, the services of AWS's `query` protocol, and of KMS, of its `json` protocol: which
+//! operation a request asks for, its typed input, and the document of its typed output.
 //!
-//! Everything below `iam` and `sts` is printed by `tools/codegen` from the AWS service models and the allow-lists
-//! `tools/codegen/iam.toml` and `sts.toml`; an operation is added there. Beside it stand the pieces that the emitted
+//! Everything below `iam`, `sts` and `kms` is printed by `tools/codegen` from the AWS service models and the allow-lists
+//! `tools/codegen/iam.toml`, `sts.toml` and `kms.toml`; an operation is added there. Beside it stand the pieces that the emitted
 //! code calls.
 //!
 //! ```
@@ -28,6 +28,9 @@
 mod error;
 mod form;
 pub mod iam;
+mod json;
+mod json_request;
+pub mod kms;
 mod request;
 mod router;
 mod rules;
@@ -39,6 +42,7 @@ mod xml_write;
 
 pub use error::WireError;
 pub use form::Form;
+pub use json::Document;
 pub use sensitive::Sensitive;
 pub use text::UnknownValue;
 pub use time::Timestamp;

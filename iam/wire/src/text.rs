@@ -18,6 +18,9 @@ pub(crate) trait FromText: Sized {
     /// Refusals show the value.
     const SHOWN: bool = true;
 
+    /// What it is in a JSON body.
+    const JSON: JsonKind = JsonKind::Text;
+
     /// The value, when the text is one.
     fn from_text(text: &str) -> Option<Self>;
 
@@ -27,6 +30,24 @@ pub(crate) trait FromText: Sized {
     /// What bounds are about: a number, or the length of a text.
     fn measure(&self) -> Measure {
         Measure::Nothing
+    }
+}
+
+/// The kinds of JSON's values that are not made of others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum JsonKind {
+    Text,
+    Number,
+    Boolean,
+}
+
+impl JsonKind {
+    pub(crate) fn article(self) -> &'static str {
+        match self {
+            Self::Text => "a text",
+            Self::Number => "a number",
+            Self::Boolean => "a boolean",
+        }
     }
 }
 
@@ -75,6 +96,7 @@ impl FromText for Vec<u8> {
 
 impl<T: FromText> FromText for Sensitive<T> {
     const SHOWN: bool = false;
+    const JSON: JsonKind = T::JSON;
 
     fn from_text(text: &str) -> Option<Self> {
         T::from_text(text).map(Sensitive::new)
@@ -90,6 +112,8 @@ impl<T: FromText> FromText for Sensitive<T> {
 }
 
 impl FromText for bool {
+    const JSON: JsonKind = JsonKind::Boolean;
+
     fn from_text(text: &str) -> Option<Self> {
         if text.eq_ignore_ascii_case("true") {
             Some(true)
@@ -106,6 +130,8 @@ impl FromText for bool {
 }
 
 impl FromText for i32 {
+    const JSON: JsonKind = JsonKind::Number;
+
     fn from_text(text: &str) -> Option<Self> {
         text.parse().ok()
     }
@@ -120,6 +146,8 @@ impl FromText for i32 {
 }
 
 impl FromText for i64 {
+    const JSON: JsonKind = JsonKind::Number;
+
     fn from_text(text: &str) -> Option<Self> {
         text.parse().ok()
     }

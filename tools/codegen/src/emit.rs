@@ -4,6 +4,7 @@ mod coverage;
 mod enums;
 mod errors;
 mod file;
+mod json;
 mod operation;
 pub(crate) mod protocol;
 mod query;
@@ -21,6 +22,7 @@ use crate::plan::{Operation, Plan};
 use crate::settings::{ServiceEntry, Settings};
 
 use self::file::Imports;
+use self::protocol::Protocol;
 
 /// Emits every file of a service.
 pub(crate) fn service(plan: &Plan, settings: &Settings, entry: &ServiceEntry, tree: &mut Tree) -> Result<()> {
@@ -73,6 +75,14 @@ fn module(plan: &Plan, settings: &Settings) -> String {
     for Operation { snake, .. } in &plan.operations {
         let _ = writeln!(code, "pub use self::{snake}::{{parse_{snake}, write_{snake}}};");
     }
+    if plan.protocol == Protocol::Json {
+        let _ = writeln!(
+            code,
+            "\n/// What stands before an operation in `X-Amz-Target`.\npub const TARGET_PREFIX: &str = {:?};\n",
+            plan.target_prefix
+        );
+        return code + &types_module(plan);
+    }
     let _ = writeln!(code, "\n/// The namespace of every document.\npub const XMLNS: &str = \"{}\";\n", settings.xmlns);
     if plan.routing.is_none() {
         code += "/// The operation that a form asks for, or `InvalidAction`.\npub fn route(form: &Form) -> Result<Operation, WireError> {\n\
@@ -88,7 +98,12 @@ fn module(plan: &Plan, settings: &Settings) -> String {
             plan.version
         );
     }
-    code += "/// Inputs, outputs and what they are made of.\npub mod types {\n";
+    code + &types_module(plan)
+}
+
+/// The module that names every type.
+fn types_module(plan: &Plan) -> String {
+    let mut code = "/// Inputs, outputs and what they are made of.\npub mod types {\n".to_owned();
     for operation in &plan.operations {
         let own: String = operation.own.iter().map(|name| format!(", {name}")).collect();
         let (input, output) = (&operation.input.name, &operation.output.name);

@@ -19,6 +19,8 @@ pub(crate) struct Metadata {
     pub(crate) protocol: String,
     #[serde(default)]
     pub(crate) api_version: String,
+    #[serde(default)]
+    pub(crate) target_prefix: String,
 }
 
 #[derive(Deserialize)]

@@ -69,7 +69,8 @@ impl Plan {
         let coverage = model.operations.keys().map(|name| (name.clone(), settings.operations.contains(name))).collect();
         let routing = if protocol.routes_by_path() { Some(Routing::resolve(model, settings)?) } else { None };
         let (errors, version) = (errors(model, settings, protocol)?, model.metadata.api_version.clone());
-        Ok(Self { protocol, operations, structs, enums, errors, routing, version, rules, coverage })
+        let target_prefix = model.metadata.target_prefix.clone();
+        Ok(Self { protocol, operations, structs, enums, errors, routing, version, target_prefix, rules, coverage })
     }
 }
 

@@ -41,6 +41,7 @@ pub(crate) struct ServiceEntry {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Settings {
     pub(crate) title: String,
+    #[serde(default)]
     pub(crate) xmlns: String,
     pub(crate) operations: BTreeSet<String>,
     #[serde(default)]

@@ -2,14 +2,18 @@
 
 use std::fmt::Write;
 
+use super::protocol::Protocol;
 use crate::plan::Plan;
 use crate::settings::Settings;
 
 pub(crate) fn emit(plan: &Plan, settings: &Settings) -> String {
     let served = plan.coverage.values().filter(|served| **served).count();
     let title = &settings.title;
-    let refusal =
-        if plan.routing.is_some() { "by name with `NotImplemented` (501)" } else { "with `InvalidAction` (400)" };
+    let refusal = match plan.protocol {
+        Protocol::Json => "with `UnknownOperationException` (400)",
+        _ if plan.routing.is_some() => "by name with `NotImplemented` (501)",
+        _ => "with `InvalidAction` (400)",
+    };
     let mut page = format!(
         "# {title} operations\n\n{served} of {} operations are served. Every other one is refused {refusal}.\n\n\
          | Operation | State |\n|---|---|\n",

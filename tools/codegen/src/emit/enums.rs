@@ -21,10 +21,17 @@ fn emit(plan: &Plan, wanted: impl Fn(&str) -> bool) -> String {
     for item in plan.enums.iter().filter(|item| wanted(&item.name)) {
         definition(&mut code, item);
         names(&mut code, item);
-        if plan.protocol == Protocol::Query {
+        if matches!(plan.protocol, Protocol::Query | Protocol::Json) {
             plain_conversions(&mut code, item);
         } else {
             conversions(&mut code, item);
+        }
+        if plan.protocol == Protocol::Json {
+            let _ = writeln!(
+                code,
+                "impl ToJson for {} {{\nfn to_json(&self) -> Value {{\nself.as_str().into()\n}}\n}}\n",
+                item.name
+            );
         }
     }
     code

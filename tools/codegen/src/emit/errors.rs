@@ -28,7 +28,7 @@ pub(crate) fn emit(plan: &Plan) -> String {
         /// The message where there is nothing more to say.\npub fn message(self) -> &'static str {\nTABLE[self as usize].message\n}\n\n\
         /// The code of a name.\npub fn from_name(name: &str) -> Option<Self> {\n\
         TABLE.iter().find(|row| row.name == name).map(|row| row.code)\n}\n}\n";
-    if plan.protocol == Protocol::Query {
+    if matches!(plan.protocol, Protocol::Query | Protocol::Json) {
         code += "\nimpl ErrorCode {\n/// The refusal with a message of its own.\n\
             pub fn with(self, message: impl Into<String>) -> WireError {\n\
             WireError::new(self.as_str(), self.status(), message)\n}\n}\n\n\

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
+use super::protocol::Protocol;
 use crate::naming::snake;
 use crate::plan::Plan;
 
@@ -40,6 +41,19 @@ const FORMS: &[(&str, &str)] = &[
     ("rules", "super"),
 ];
 
+/// Those of the protocol of JSON bodies.
+const JSON: &[(&str, &str)] = &[
+    ("Document", "crate::json"),
+    ("Fields", "crate::json_request"),
+    ("Object", "crate::json"),
+    ("Sensitive", "crate::sensitive"),
+    ("ToJson", "crate::json"),
+    ("UnknownValue", "crate::text"),
+    ("Value", "serde_json"),
+    ("one_of", "crate::text"),
+    ("rules", "super"),
+];
+
 /// Where each name that needs an import comes from.
 pub(crate) struct Imports {
     origins: BTreeMap<String, String>,
@@ -47,7 +61,11 @@ pub(crate) struct Imports {
 
 impl Imports {
     pub(crate) fn new(plan: &Plan) -> Self {
-        let own = if plan.routing.is_some() { REST } else { FORMS };
+        let own = match plan.protocol {
+            Protocol::Json => JSON,
+            _ if plan.routing.is_some() => REST,
+            _ => FORMS,
+        };
         let runtime = COMMON.iter().chain(own);
         let mut origins: BTreeMap<String, String> =
             runtime.map(|(name, origin)| ((*name).to_owned(), (*origin).to_owned())).collect();

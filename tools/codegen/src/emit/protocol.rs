@@ -3,6 +3,7 @@
 
 use anyhow::{Result, bail};
 
+use super::json::Json;
 use super::query::Query;
 use super::rest_xml::RestXml;
 use crate::plan::{Operation, Struct};
@@ -14,6 +15,8 @@ pub(crate) enum Protocol {
     RestXml,
     /// IAM, STS: form parameters, XML answers with a result wrapper.
     Query,
+    /// KMS: the operation in a header, JSON bodies.
+    Json,
     /// EC2: form parameters with other list rules, XML answers.
     Ec2,
     /// EBS direct: path, query, headers and JSON bodies.
@@ -26,6 +29,7 @@ impl Protocol {
         Ok(match name {
             "rest-xml" => Protocol::RestXml,
             "query" => Protocol::Query,
+            "json" => Protocol::Json,
             "ec2" => Protocol::Ec2,
             "rest-json" => Protocol::RestJson,
             other => bail!("the generator does not know the protocol {other}"),
@@ -44,17 +48,17 @@ impl Protocol {
 
     /// Sensitive texts have a type that does not print them.
     pub(crate) fn hides_secrets(self) -> bool {
-        matches!(self, Protocol::Query | Protocol::Ec2)
+        matches!(self, Protocol::Query | Protocol::Json | Protocol::Ec2)
     }
 
     /// The parser checks the model's bounds and patterns.
     pub(crate) fn checks_bounds(self) -> bool {
-        matches!(self, Protocol::Query)
+        matches!(self, Protocol::Query | Protocol::Json)
     }
 
     /// The model's exceptions are error codes, with their statuses.
     pub(crate) fn lists_model_errors(self) -> bool {
-        matches!(self, Protocol::Query)
+        matches!(self, Protocol::Query | Protocol::Json)
     }
 
     /// What prints this protocol's parsers and writers.
@@ -62,6 +66,7 @@ impl Protocol {
         match self {
             Protocol::RestXml => Ok(Box::new(RestXml)),
             Protocol::Query => Ok(Box::new(Query)),
+            Protocol::Json => Ok(Box::new(Json)),
             Protocol::Ec2 | Protocol::RestJson => bail!("no codec for {self:?} yet"),
         }
     }

@@ -84,7 +84,7 @@ impl Codec for Query {
 }
 
 /// Statements that read every member, so that all faults are found, and the structure of what was read.
-fn read_members(code: &mut String, structure: &Struct) -> Result<()> {
+pub(super) fn read_members(code: &mut String, structure: &Struct) -> Result<()> {
     let mut values = String::new();
     for member in &structure.members {
         let field = &member.field;

@@ -19,6 +19,8 @@ pub(crate) struct Plan {
     pub(crate) routing: Option<Routing>,
     /// The model's version.
     pub(crate) version: String,
+    /// What stands before an operation's name in `X-Amz-Target`.
+    pub(crate) target_prefix: String,
     /// Bounds and patterns of shapes that inputs use, by the name of their constant.
     pub(crate) rules: BTreeMap<String, Rules>,
     /// Each operation of the whole model and whether it is in the allow-list.
