@@ -104,7 +104,7 @@ impl Decision {
 /// Explicit denies come first, from any policy. A resource policy that names the caller itself suffices within one
 /// account; one that names the caller's account, and every resource policy of another account, needs the caller's own
 /// policies too. Session policies and the boundary limit what identity policies give, and what a resource policy
-/// gives to a role. A trust policy must allow by itself. The root user of the resource's account is only held back
+/// gives to a role. A trust policy or a key's policy must allow, whatever else does. The root user of the resource's account is only held back
 /// by an explicit deny of the resource policy and by session policies.
 pub fn evaluate(request: &Request<'_>, identity: &Policies, resource_policy: Option<&Policy>) -> Decision {
     evaluate_with(request, identity, resource_policy, Grant::None)
@@ -127,8 +127,8 @@ pub fn evaluate_with(
         Some((reach, cause)) if reach >= grant_reach(grant) => (reach, Reason::Statement(cause)),
         _ => (grant_reach(grant), Reason::Grant),
     };
-    let is_trust = resource_policy.is_some_and(|policy| policy.kind == PolicyKind::Trust);
-    if is_trust && reach == Reach::None {
+    let must_allow = |policy: &Policy| matches!(policy.kind, PolicyKind::Trust | PolicyKind::Key);
+    if resource_policy.is_some_and(must_allow) && reach == Reach::None {
         return Decision::ImplicitDeny(PolicySource::Resource);
     }
     match &request.principal.kind {

@@ -23,6 +23,8 @@ pub enum PolicyKind {
     Resource,
     /// Of a role: who may take it. Principal, no Resource.
     Trust,
+    /// Of a key of the key service. Principal and Resource; without it not even the account's root user is allowed.
+    Key,
 }
 
 /// What a statement does to the requests that it matches.

@@ -11,6 +11,7 @@ mod credentials;
 mod evaluator;
 mod front;
 mod ids;
+pub mod kms_model;
 pub mod managed;
 mod messages;
 pub mod model;

@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 
 use crate::evaluator::VERSION_KIND;
 use crate::messages::{CLOUD, RowKey, Unreadable, decode, encode};
+use crate::kms_model::{KmsAlias, KmsKey};
 use crate::model::{
     AccountRecord, Group, InstanceProfile, ManagedPolicy, MfaDevice, OidcProvider, Role, ServerCertificate, User,
 };
@@ -95,6 +96,10 @@ pub struct Account {
     pub providers: Table<OidcProvider>,
     /// Its virtual MFA devices.
     pub devices: Table<MfaDevice>,
+    /// Its keys of the key service, by id.
+    pub kms_keys: Table<KmsKey>,
+    /// Their aliases.
+    pub kms_aliases: Table<KmsAlias>,
 }
 
 entities! {
@@ -107,6 +112,8 @@ entities! {
     ServerCertificate, 7, certificates, |certificate| certificate.name.to_lowercase();
     OidcProvider, 8, providers, |provider| provider.host_and_path.clone();
     MfaDevice, 9, devices, |device| format!("{}{}", device.path, device.name).to_lowercase();
+    KmsKey, 10, kms_keys, |key| key.id.clone();
+    KmsAlias, 11, kms_aliases, |alias| alias.name.clone();
 }
 
 fn replace<T: Entity>(table: &mut Table<T>, key: &str, value: Option<&[u8]>) -> Result<(), Unreadable> {

@@ -19,6 +19,8 @@ use crate::{ids, names};
 const COMPILED_MAX: usize = 10_000;
 /// Documents that are kept compiled.
 const DOCUMENTS_MAX: usize = 10_000;
+/// Tells policies of keys from others of the same text, which are compiled otherwise.
+const KEY_POLICIES: &[u8; 32] = b"karri 2026 compiled key policies";
 /// What stands for a document that cannot be read: nothing that it might deny is allowed.
 pub(crate) const DENY_ALL: &str =
     r#"{"Version":"2012-10-17","Statement":{"Effect":"Deny","Action":"*","Resource":"*"}}"#;
@@ -245,6 +247,25 @@ impl View {
         Policies { identity, boundary: own.boundary.as_ref().map(|arn| self.managed(account, arn)) }
     }
 
+    /// The policy of a key, as a compiled document; one that cannot be read allows nothing.
+    pub fn key_policy(&self, text: &str) -> Option<Arc<Policy>> {
+        let hash = blake3::keyed_hash(KEY_POLICIES, text.as_bytes());
+        if let Some(policy) = self.documents.lock().get(&hash) {
+            return Some(policy.clone());
+        }
+        let policy = Policy::parse(text, PolicyKind::Key).map(Arc::new).ok()?;
+        self.keep_document(hash, &policy);
+        Some(policy)
+    }
+
+    fn keep_document(&self, hash: blake3::Hash, policy: &Arc<Policy>) {
+        let mut cache = self.documents.lock();
+        if cache.len() >= DOCUMENTS_MAX {
+            cache.clear();
+        }
+        cache.insert(hash, policy.clone());
+    }
+
     pub(crate) fn managed(&self, account: &Account, arn: &str) -> Arc<Policy> {
         self.document(managed_document(account, arn).as_deref().unwrap_or(DENY_ALL))
     }
@@ -260,11 +281,7 @@ impl View {
             Policy::parse(DENY_ALL, PolicyKind::Identity)
         });
         let policy = Arc::new(parsed.expect("the constant is a policy"));
-        let mut cache = self.documents.lock();
-        if cache.len() >= DOCUMENTS_MAX {
-            cache.clear();
-        }
-        cache.insert(hash, policy.clone());
+        self.keep_document(hash, &policy);
         policy
     }
 }

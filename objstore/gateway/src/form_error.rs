@@ -6,11 +6,15 @@ use http::{HeaderValue, StatusCode};
 
 use crate::api::ApiResponse;
 use crate::error::{ApiError, ErrorCode, element};
+use crate::json_handler::{refusal, speaks_json};
 use crate::response::ResponseBody;
 
 /// The answer of the query protocol, or EC2's older form of it.
 pub(crate) fn response(error: ApiError, service: &str, request_id: &str) -> ApiResponse {
     let (code, status, message) = spelled(error);
+    if speaks_json(service) {
+        return refusal(code, status, &message);
+    }
     let mut xml = String::with_capacity(512);
     if service == "ec2" {
         xml.push_str("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Response><Errors><Error>");

@@ -95,6 +95,6 @@ fn check_unsigned(caller: &Caller, parameters: &[(String, String)]) -> Result<()
     }
 }
 
-fn text_of(headers: &HeaderMap, name: &str) -> Option<String> {
+pub(crate) fn text_of(headers: &HeaderMap, name: &str) -> Option<String> {
     headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
 }

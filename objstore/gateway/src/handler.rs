@@ -29,6 +29,8 @@ use crate::form;
 use crate::form_api::FormBackend;
 use crate::form_error;
 use crate::form_handler::{UNSIGNED_SERVICE, looks_like_form};
+use crate::json_api::JsonBackend;
+use crate::json_handler::service_by_target;
 use crate::metrics::Metrics;
 use crate::response::ResponseBody;
 use crate::target::{Domains, Target};
@@ -48,6 +50,7 @@ pub(crate) struct Shared {
     backend: Arc<dyn Backend>,
     services: BTreeMap<&'static str, Arc<dyn Backend>>,
     forms: BTreeMap<&'static str, Arc<dyn FormBackend>>,
+    documents: BTreeMap<&'static str, Arc<dyn JsonBackend>>,
     admin: Arc<dyn AdminPages>,
     pub(crate) clock: Arc<dyn Clock>,
     rng: Arc<dyn Rng>,
@@ -84,6 +87,7 @@ impl Shared {
             host_id: host_id.into(),
             services: BTreeMap::new(),
             forms: BTreeMap::new(),
+            documents: BTreeMap::new(),
             config,
             credentials,
             backend,
@@ -99,6 +103,14 @@ impl Shared {
 
     pub(crate) fn add_form_service(&mut self, name: &'static str, backend: Arc<dyn FormBackend>) {
         self.forms.insert(name, backend);
+    }
+
+    pub(crate) fn add_json_service(&mut self, name: &'static str, backend: Arc<dyn JsonBackend>) {
+        self.documents.insert(name, backend);
+    }
+
+    pub(crate) fn json_backend(&self, name: &str) -> Option<Arc<dyn JsonBackend>> {
+        self.documents.get(name).cloned()
     }
 
     pub(crate) fn form_backend(&self, name: &str) -> Option<Arc<dyn FormBackend>> {
@@ -198,9 +210,15 @@ impl Shared {
         if looks_like_form(&head, &target) && self.forms.contains_key(UNSIGNED_SERVICE) {
             flight.form_service = Some(UNSIGNED_SERVICE);
         }
+        if let Some(name) = service_by_target(&head).filter(|name| self.documents.contains_key(name)) {
+            flight.form_service = Some(name);
+        }
         let signed = Head { method: &head.method, target: &target, headers: &head.headers };
         let scheme = self.authenticator.scheme(&signed)?;
         self.find_form_service(&scheme, flight)?;
+        if let Some(name) = flight.form_service.filter(|name| self.documents.contains_key(name)) {
+            return self.answer_json(name, (&head, target), body, peer, flight, context.request_id).await;
+        }
         if let Some(name) = flight.form_service {
             return self.answer_form(name, (&head, target), body, peer, flight, context.request_id).await;
         }
@@ -339,10 +357,12 @@ impl Shared {
         let asked = claim.scope.service;
         if let Some((name, _)) = self.forms.get_key_value(asked) {
             flight.form_service = Some(name);
+        } else if let Some((name, _)) = self.documents.get_key_value(asked) {
+            flight.form_service = Some(name);
         } else if asked == "s3" || self.services.contains_key(asked) {
             flight.form_service = None;
         }
-        let served: Vec<&'static str> = self.services.keys().chain(self.forms.keys()).copied().collect();
+        let served: Vec<&'static str> = self.services.keys().chain(self.forms.keys()).chain(self.documents.keys()).copied().collect();
         self.authenticator.check_scope(claim, &served)
     }
 

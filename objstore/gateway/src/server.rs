@@ -22,6 +22,7 @@ use crate::activity::{Activity, TrackedIo, Verdict};
 use crate::api::{AdminPages, Backend, Credentials};
 use crate::config::{GatewayConfig, Limits};
 use crate::form_api::FormBackend;
+use crate::json_api::JsonBackend;
 use crate::handler::{Peer, Shared};
 use crate::tls::Tls;
 
@@ -74,6 +75,13 @@ impl Gateway {
     #[must_use]
     pub fn with_form_service(mut self, name: &'static str, backend: Arc<dyn FormBackend>) -> Self {
         self.shared.add_form_service(name, backend);
+        self
+    }
+
+    /// Serves another service on the same port whose requests are JSON documents.
+    #[must_use]
+    pub fn with_json_service(mut self, name: &'static str, backend: Arc<dyn JsonBackend>) -> Self {
+        self.shared.add_json_service(name, backend);
         self
     }
 

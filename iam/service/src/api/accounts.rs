@@ -107,6 +107,7 @@ fn is_empty(account: &Account) -> bool {
         && account.certificates.is_empty()
         && account.providers.is_empty()
         && account.devices.is_empty()
+        && account.kms_keys.is_empty()
 }
 
 pub(super) async fn delete_account(call: &Call<'_>, input: t::DeleteAccountInput) -> Answer<()> {
