@@ -185,7 +185,9 @@ impl Document<'_> {
     fn sid(&self, node: &Node) -> Result<String> {
         let sid = self.string(node, "Sid")?;
         // Resource policies take any text.
-        if !matches!(self.kind, PolicyKind::Resource | PolicyKind::Key) && !sid.bytes().all(|b| b.is_ascii_alphanumeric()) {
+        if !matches!(self.kind, PolicyKind::Resource | PolicyKind::Key)
+            && !sid.bytes().all(|b| b.is_ascii_alphanumeric())
+        {
             return Err(self.error(node.at, PolicyErrorKind::SidCharacters));
         }
         Ok(sid.to_owned())

@@ -7,8 +7,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::evaluator::VERSION_KIND;
-use crate::messages::{CLOUD, RowKey, Unreadable, decode, encode};
 use crate::kms_model::{KmsAlias, KmsKey};
+use crate::messages::{CLOUD, RowKey, Unreadable, decode, encode};
 use crate::model::{
     AccountRecord, Group, InstanceProfile, ManagedPolicy, MfaDevice, OidcProvider, Role, ServerCertificate, User,
 };

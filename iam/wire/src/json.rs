@@ -144,7 +144,6 @@ impl<T: ToJson> ToJson for Sensitive<T> {
     }
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;

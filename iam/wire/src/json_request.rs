@@ -29,10 +29,7 @@ pub(crate) struct Fields<'a> {
 
 impl<'a> Fields<'a> {
     /// Reads an input, or refuses it with all of its faults.
-    pub(crate) fn read<T>(
-        document: &'a Document,
-        read: impl FnOnce(&Fields<'_>) -> Option<T>,
-    ) -> Result<T, WireError> {
+    pub(crate) fn read<T>(document: &'a Document, read: impl FnOnce(&Fields<'_>) -> Option<T>) -> Result<T, WireError> {
         let faults = RefCell::new(Faults::default());
         let input = read(&Fields { members: &document.root, path: String::new(), faults: &faults });
         let faults = faults.into_inner();
@@ -126,7 +123,8 @@ impl<'a> Fields<'a> {
                 Vec::new()
             }
             Some(Value::Object(entries)) => {
-                let value = |key: &String, value| Some((key.clone(), self.value(&format!("{path}.{key}"), value, None)?));
+                let value =
+                    |key: &String, value| Some((key.clone(), self.value(&format!("{path}.{key}"), value, None)?));
                 entries.iter().filter_map(|(key, entry)| value(key, entry)).collect()
             }
             Some(_) => {

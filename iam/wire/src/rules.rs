@@ -71,7 +71,9 @@ mod tests {
 
     #[test]
     fn every_pattern_of_the_models_can_be_read() {
-        for pattern in crate::iam::rules::PATTERNS.iter().chain(crate::sts::rules::PATTERNS).chain(crate::kms::rules::PATTERNS) {
+        for pattern in
+            crate::iam::rules::PATTERNS.iter().chain(crate::sts::rules::PATTERNS).chain(crate::kms::rules::PATTERNS)
+        {
             assert!(pattern.matches("a").is_some(), "{}", pattern.expression);
         }
     }

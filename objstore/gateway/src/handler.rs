@@ -362,7 +362,8 @@ impl Shared {
         } else if asked == "s3" || self.services.contains_key(asked) {
             flight.form_service = None;
         }
-        let served: Vec<&'static str> = self.services.keys().chain(self.forms.keys()).chain(self.documents.keys()).copied().collect();
+        let served: Vec<&'static str> =
+            self.services.keys().chain(self.forms.keys()).chain(self.documents.keys()).copied().collect();
         self.authenticator.check_scope(claim, &served)
     }
 

@@ -22,8 +22,8 @@ use crate::activity::{Activity, TrackedIo, Verdict};
 use crate::api::{AdminPages, Backend, Credentials};
 use crate::config::{GatewayConfig, Limits};
 use crate::form_api::FormBackend;
-use crate::json_api::JsonBackend;
 use crate::handler::{Peer, Shared};
+use crate::json_api::JsonBackend;
 use crate::tls::Tls;
 
 /// Connections that wait to be accepted.

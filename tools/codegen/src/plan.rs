@@ -353,13 +353,16 @@ fn assign_files(operations: &mut [Operation], structs: &BTreeMap<String, Struct>
 fn errors(model: &Model, settings: &Settings, protocol: Protocol) -> Result<BTreeMap<String, (u16, String)>> {
     let mut errors = settings.errors.clone();
     for (name, shape) in model.shapes.iter().filter(|(_, shape)| shape.exception) {
-        let Some(fault) = &shape.error else { continue };
-        let code = fault.code.as_ref().unwrap_or(name);
-        if let (Some(status), Some((ours, _))) = (fault.http_status_code, settings.errors.get(code)) {
+        if shape.error.is_none() && protocol != Protocol::Json {
+            continue;
+        }
+        let code = shape.error.as_ref().and_then(|fault| fault.code.as_ref()).unwrap_or(name);
+        let status = shape.error.as_ref().and_then(|fault| fault.http_status_code);
+        if let (Some(status), Some((ours, _))) = (status, settings.errors.get(code)) {
             ensure!(status == *ours, "error {code} has status {ours} in the settings and {status} in the model");
         }
         if protocol.lists_model_errors() {
-            errors.entry(code.clone()).or_insert((fault.http_status_code.unwrap_or(400), String::new()));
+            errors.entry(code.clone()).or_insert((status.unwrap_or(400), String::new()));
         }
     }
     for code in settings.enum_errors.values() {

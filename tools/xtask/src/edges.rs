@@ -26,6 +26,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     // It implements the gateway's credentials and answers what the gateway hands on.
     ("iam/service", &["ring/types", "ring/meta", "iam/policy", "iam/wire", "objstore/gateway"]),
     ("iam/wire", &[]),
+    // Keys are rows of their accounts, and requests come from the gateway as those of IAM do.
+    ("iam/kms", &["ring/types", "iam/policy", "iam/wire", "iam/service", "objstore/gateway"]),
     (
         "tools/karri",
         &[
@@ -42,6 +44,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "objstore/maintain",
             "iam/policy",
             "iam/service",
+            "iam/kms",
             "iam/templates",
         ],
     ),

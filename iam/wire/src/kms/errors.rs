@@ -9,26 +9,116 @@ use crate::error::WireError;
 pub enum ErrorCode {
     /// `AccessDeniedException`
     AccessDeniedException,
+    /// `AlreadyExistsException`
+    AlreadyExistsException,
+    /// `CloudHsmClusterInUseException`
+    CloudHsmClusterInUseException,
+    /// `CloudHsmClusterInvalidConfigurationException`
+    CloudHsmClusterInvalidConfigurationException,
+    /// `CloudHsmClusterNotActiveException`
+    CloudHsmClusterNotActiveException,
+    /// `CloudHsmClusterNotFoundException`
+    CloudHsmClusterNotFoundException,
+    /// `CloudHsmClusterNotRelatedException`
+    CloudHsmClusterNotRelatedException,
+    /// `ConflictException`
+    ConflictException,
+    /// `CustomKeyStoreHasCMKsException`
+    CustomKeyStoreHasCMKsException,
+    /// `CustomKeyStoreInvalidStateException`
+    CustomKeyStoreInvalidStateException,
+    /// `CustomKeyStoreNameInUseException`
+    CustomKeyStoreNameInUseException,
+    /// `CustomKeyStoreNotFoundException`
+    CustomKeyStoreNotFoundException,
+    /// `DependencyTimeoutException`
+    DependencyTimeoutException,
+    /// `DisabledException`
+    DisabledException,
+    /// `DryRunOperationException`
+    DryRunOperationException,
+    /// `ExpiredImportTokenException`
+    ExpiredImportTokenException,
     /// `IncorrectKeyException`
     IncorrectKeyException,
+    /// `IncorrectKeyMaterialException`
+    IncorrectKeyMaterialException,
+    /// `IncorrectTrustAnchorException`
+    IncorrectTrustAnchorException,
+    /// `InvalidAliasNameException`
+    InvalidAliasNameException,
+    /// `InvalidArnException`
+    InvalidArnException,
     /// `InvalidCiphertextException`
     InvalidCiphertextException,
+    /// `InvalidGrantIdException`
+    InvalidGrantIdException,
+    /// `InvalidGrantTokenException`
+    InvalidGrantTokenException,
+    /// `InvalidImportTokenException`
+    InvalidImportTokenException,
+    /// `InvalidKeyUsageException`
+    InvalidKeyUsageException,
     /// `InvalidMarkerException`
     InvalidMarkerException,
     /// `KMSInternalException`
     KMSInternalException,
+    /// `KMSInvalidMacException`
+    KMSInvalidMacException,
+    /// `KMSInvalidSignatureException`
+    KMSInvalidSignatureException,
+    /// `KMSInvalidStateException`
+    KMSInvalidStateException,
+    /// `KeyUnavailableException`
+    KeyUnavailableException,
+    /// `LimitExceededException`
+    LimitExceededException,
+    /// `MalformedPolicyDocumentException`
+    MalformedPolicyDocumentException,
     /// `MissingAuthenticationTokenException`
     MissingAuthenticationTokenException,
+    /// `NotAuthorizedException`
+    NotAuthorizedException,
+    /// `NotFoundException`
+    NotFoundException,
     /// `SerializationException`
     SerializationException,
     /// `ServiceUnavailableException`
     ServiceUnavailableException,
+    /// `TagException`
+    TagException,
     /// `ThrottlingException`
     ThrottlingException,
     /// `UnknownOperationException`
     UnknownOperationException,
+    /// `UnsupportedOperationException`
+    UnsupportedOperationException,
     /// `ValidationException`
     ValidationException,
+    /// `XksKeyAlreadyInUseException`
+    XksKeyAlreadyInUseException,
+    /// `XksKeyInvalidConfigurationException`
+    XksKeyInvalidConfigurationException,
+    /// `XksKeyNotFoundException`
+    XksKeyNotFoundException,
+    /// `XksProxyIncorrectAuthenticationCredentialException`
+    XksProxyIncorrectAuthenticationCredentialException,
+    /// `XksProxyInvalidConfigurationException`
+    XksProxyInvalidConfigurationException,
+    /// `XksProxyInvalidResponseException`
+    XksProxyInvalidResponseException,
+    /// `XksProxyUriEndpointInUseException`
+    XksProxyUriEndpointInUseException,
+    /// `XksProxyUriInUseException`
+    XksProxyUriInUseException,
+    /// `XksProxyUriUnreachableException`
+    XksProxyUriUnreachableException,
+    /// `XksProxyVpcEndpointServiceInUseException`
+    XksProxyVpcEndpointServiceInUseException,
+    /// `XksProxyVpcEndpointServiceInvalidConfigurationException`
+    XksProxyVpcEndpointServiceInvalidConfigurationException,
+    /// `XksProxyVpcEndpointServiceNotFoundException`
+    XksProxyVpcEndpointServiceNotFoundException,
 }
 
 struct Row {
@@ -46,13 +136,96 @@ static TABLE: &[Row] = &[
         status: 400,
         message: "You are not authorized to perform this operation.",
     },
+    Row { code: ErrorCode::AlreadyExistsException, name: "AlreadyExistsException", status: 400, message: "" },
+    Row {
+        code: ErrorCode::CloudHsmClusterInUseException,
+        name: "CloudHsmClusterInUseException",
+        status: 400,
+        message: "",
+    },
+    Row {
+        code: ErrorCode::CloudHsmClusterInvalidConfigurationException,
+        name: "CloudHsmClusterInvalidConfigurationException",
+        status: 400,
+        message: "",
+    },
+    Row {
+        code: ErrorCode::CloudHsmClusterNotActiveException,
+        name: "CloudHsmClusterNotActiveException",
+        status: 400,
+        message: "",
+    },
+    Row {
+        code: ErrorCode::CloudHsmClusterNotFoundException,
+        name: "CloudHsmClusterNotFoundException",
+        status: 400,
+        message: "",
+    },
+    Row {
+        code: ErrorCode::CloudHsmClusterNotRelatedException,
+        name: "CloudHsmClusterNotRelatedException",
+        status: 400,
+        message: "",
+    },
+    Row { code: ErrorCode::ConflictException, name: "ConflictException", status: 400, message: "" },
+    Row {
+        code: ErrorCode::CustomKeyStoreHasCMKsException,
+        name: "CustomKeyStoreHasCMKsException",
+        status: 400,
+        message: "",
+    },
+    Row {
+        code: ErrorCode::CustomKeyStoreInvalidStateException,
+        name: "CustomKeyStoreInvalidStateException",
+        status: 400,
+        message: "",
+    },
+    Row {
+        code: ErrorCode::CustomKeyStoreNameInUseException,
+        name: "CustomKeyStoreNameInUseException",
+        status: 400,
+        message: "",
+    },
+    Row {
+        code: ErrorCode::CustomKeyStoreNotFoundException,
+        name: "CustomKeyStoreNotFoundException",
+        status: 400,
+        message: "",
+    },
+    Row { code: ErrorCode::DependencyTimeoutException, name: "DependencyTimeoutException", status: 400, message: "" },
+    Row { code: ErrorCode::DisabledException, name: "DisabledException", status: 400, message: "" },
+    Row {
+        code: ErrorCode::DryRunOperationException,
+        name: "DryRunOperationException",
+        status: 412,
+        message: "The request would have succeeded, but the DryRun option is set.",
+    },
+    Row { code: ErrorCode::ExpiredImportTokenException, name: "ExpiredImportTokenException", status: 400, message: "" },
     Row {
         code: ErrorCode::IncorrectKeyException,
         name: "IncorrectKeyException",
         status: 400,
         message: "The key ID in the request does not identify a CMK that can perform this operation.",
     },
+    Row {
+        code: ErrorCode::IncorrectKeyMaterialException,
+        name: "IncorrectKeyMaterialException",
+        status: 400,
+        message: "",
+    },
+    Row {
+        code: ErrorCode::IncorrectTrustAnchorException,
+        name: "IncorrectTrustAnchorException",
+        status: 400,
+        message: "",
+    },
+    Row { code: ErrorCode::InvalidAliasNameException, name: "InvalidAliasNameException", status: 400, message: "" },
+    Row { code: ErrorCode::InvalidArnException, name: "InvalidArnException", status: 400, message: "" },
     Row { code: ErrorCode::InvalidCiphertextException, name: "InvalidCiphertextException", status: 400, message: "" },
+    Row { code: ErrorCode::InvalidGrantIdException, name: "InvalidGrantIdException", status: 400, message: "" },
+    Row { code: ErrorCode::InvalidGrantTokenException, name: "InvalidGrantTokenException", status: 400, message: "" },
+    Row { code: ErrorCode::InvalidImportTokenException, name: "InvalidImportTokenException", status: 400, message: "" },
+    Row { code: ErrorCode::InvalidKeyUsageException, name: "InvalidKeyUsageException", status: 400, message: "" },
     Row {
         code: ErrorCode::InvalidMarkerException,
         name: "InvalidMarkerException",
@@ -65,12 +238,30 @@ static TABLE: &[Row] = &[
         status: 500,
         message: "An internal error occurred. Try your request again.",
     },
+    Row { code: ErrorCode::KMSInvalidMacException, name: "KMSInvalidMacException", status: 400, message: "" },
+    Row {
+        code: ErrorCode::KMSInvalidSignatureException,
+        name: "KMSInvalidSignatureException",
+        status: 400,
+        message: "",
+    },
+    Row { code: ErrorCode::KMSInvalidStateException, name: "KMSInvalidStateException", status: 400, message: "" },
+    Row { code: ErrorCode::KeyUnavailableException, name: "KeyUnavailableException", status: 400, message: "" },
+    Row { code: ErrorCode::LimitExceededException, name: "LimitExceededException", status: 400, message: "" },
+    Row {
+        code: ErrorCode::MalformedPolicyDocumentException,
+        name: "MalformedPolicyDocumentException",
+        status: 400,
+        message: "",
+    },
     Row {
         code: ErrorCode::MissingAuthenticationTokenException,
         name: "MissingAuthenticationTokenException",
         status: 400,
         message: "Missing Authentication Token",
     },
+    Row { code: ErrorCode::NotAuthorizedException, name: "NotAuthorizedException", status: 400, message: "" },
+    Row { code: ErrorCode::NotFoundException, name: "NotFoundException", status: 400, message: "" },
     Row {
         code: ErrorCode::SerializationException,
         name: "SerializationException",
@@ -83,13 +274,77 @@ static TABLE: &[Row] = &[
         status: 503,
         message: "The request has failed due to a temporary failure of the server.",
     },
+    Row { code: ErrorCode::TagException, name: "TagException", status: 400, message: "" },
     Row { code: ErrorCode::ThrottlingException, name: "ThrottlingException", status: 400, message: "Rate exceeded" },
     Row { code: ErrorCode::UnknownOperationException, name: "UnknownOperationException", status: 400, message: "" },
+    Row {
+        code: ErrorCode::UnsupportedOperationException,
+        name: "UnsupportedOperationException",
+        status: 400,
+        message: "",
+    },
     Row {
         code: ErrorCode::ValidationException,
         name: "ValidationException",
         status: 400,
         message: "The input fails to satisfy the constraints specified by an AWS service.",
+    },
+    Row { code: ErrorCode::XksKeyAlreadyInUseException, name: "XksKeyAlreadyInUseException", status: 400, message: "" },
+    Row {
+        code: ErrorCode::XksKeyInvalidConfigurationException,
+        name: "XksKeyInvalidConfigurationException",
+        status: 400,
+        message: "",
+    },
+    Row { code: ErrorCode::XksKeyNotFoundException, name: "XksKeyNotFoundException", status: 400, message: "" },
+    Row {
+        code: ErrorCode::XksProxyIncorrectAuthenticationCredentialException,
+        name: "XksProxyIncorrectAuthenticationCredentialException",
+        status: 400,
+        message: "",
+    },
+    Row {
+        code: ErrorCode::XksProxyInvalidConfigurationException,
+        name: "XksProxyInvalidConfigurationException",
+        status: 400,
+        message: "",
+    },
+    Row {
+        code: ErrorCode::XksProxyInvalidResponseException,
+        name: "XksProxyInvalidResponseException",
+        status: 400,
+        message: "",
+    },
+    Row {
+        code: ErrorCode::XksProxyUriEndpointInUseException,
+        name: "XksProxyUriEndpointInUseException",
+        status: 400,
+        message: "",
+    },
+    Row { code: ErrorCode::XksProxyUriInUseException, name: "XksProxyUriInUseException", status: 400, message: "" },
+    Row {
+        code: ErrorCode::XksProxyUriUnreachableException,
+        name: "XksProxyUriUnreachableException",
+        status: 400,
+        message: "",
+    },
+    Row {
+        code: ErrorCode::XksProxyVpcEndpointServiceInUseException,
+        name: "XksProxyVpcEndpointServiceInUseException",
+        status: 400,
+        message: "",
+    },
+    Row {
+        code: ErrorCode::XksProxyVpcEndpointServiceInvalidConfigurationException,
+        name: "XksProxyVpcEndpointServiceInvalidConfigurationException",
+        status: 400,
+        message: "",
+    },
+    Row {
+        code: ErrorCode::XksProxyVpcEndpointServiceNotFoundException,
+        name: "XksProxyVpcEndpointServiceNotFoundException",
+        status: 400,
+        message: "",
     },
 ];
 
