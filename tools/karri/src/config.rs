@@ -23,6 +23,8 @@ pub(crate) struct Config {
     #[serde(default)]
     pub(crate) iam: IamConfig,
     #[serde(default)]
+    pub(crate) kms: KmsConfig,
+    #[serde(default)]
     pub(crate) storage: StorageConfig,
     #[serde(default)]
     pub(crate) log: LogConfig,
@@ -99,6 +101,13 @@ impl Default for StorageConfig {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct IamConfig {
     pub(crate) oidc_private_hosts: Vec<String>,
+}
+
+/// The key service.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct KmsConfig {
+    pub(crate) day_milliseconds: Option<u64>,
 }
 
 /// What is logged and how.
@@ -183,6 +192,12 @@ const SETTINGS: &[(&str, &str, &str, &str)] = &[
         "[]",
         "Hosts (`name` or `name:port`) of OpenID Connect providers that may have private addresses or be asked without \
          TLS. Any other provider must be public and speak TLS.",
+    ),
+    (
+        "kms.day_milliseconds",
+        "integer",
+        "86400000",
+        "How long a day of the key service is, of rotation periods and waiting times before deletion. For tests only.",
     ),
     (
         "storage.reserve_bytes",

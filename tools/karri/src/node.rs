@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use karri_iam_kms::Kms;
 use karri_iam_service::{
     Api as IamApi, AuthorizationMessages, IAM_EVALUATOR, IamCredentials, IamEvaluator, ProviderSettings, Sealer,
     Sessions, Store as Identities, StoreParts as IdentityParts, Sts, View,
@@ -199,12 +200,19 @@ pub(crate) async fn run(
     let messages = Arc::new(AuthorizationMessages::new(cluster_key));
     let providers = ProviderSettings { private_hosts: config.iam.oidc_private_hosts.clone() };
     let sts = Arc::new(Sts::new(identities.clone(), sessions.clone(), messages, providers, clock.clone()));
+    let mut kms = Kms::new(identities.clone(), cluster_key, &*config.s3.region);
+    if let Some(milliseconds) = config.kms.day_milliseconds {
+        kms = kms.with_day(Duration::from_millis(milliseconds.max(1)));
+    }
+    let kms = Arc::new(kms);
+    tasks.spawn(kms.clone().run(background.clone()));
     let keys = Arc::new(IamCredentials::new(identities, sessions, &*config.s3.region));
     let gateway = Gateway::bind(gateway_config(&config), keys, s3, admin, clock, rng)
         .await
         .with_context(|| format!("listen on {}", config.s3.listen))?
         .with_form_service("iam", iam)
-        .with_form_service("sts", sts);
+        .with_form_service("sts", sts)
+        .with_json_service("kms", kms);
     let address = gateway.local_addr();
     tracing::info!(%node, s3 = %address, rpc = %config.rpc.listen, "serving");
     ready(address);
