@@ -2,12 +2,16 @@
 
     prepare.py ENDPOINTS ACCESS_KEY SECRET_KEY WORKERS FOLDER KARRI CONFIG
 
+FOLDER has `provider.json`, which `provider.py` wrote, and gets `0.conf`, `1.conf`... and the same in `iam/` for the
+cases of IAM and STS: they want `[s3 alt]` to be a user of the account that `[iam]` administers.
+
 The keys are those of the cloud's administrator. Worker k talks to the endpoint k modulo their number and has accounts
 of its own, so that no worker lists or deletes what another one made. KARRI and CONFIG are the program and a node's
 configuration file, with which the root users of the accounts get their keys.
 """
 
 import configparser
+import json
 import pathlib
 import subprocess
 import sys
@@ -29,6 +33,11 @@ SECTIONS = {
     "iam root": "root",
     "iam alt root": "altroot",
 }
+
+
+ALLOW_ALL = json.dumps(
+    {"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}
+)
 
 
 class Cloud:
@@ -61,23 +70,30 @@ class Cloud:
     def user(self, name):
         """An account's root user, as the suite wants to know it."""
         email = f"{name}@example.com"
-        access_key, secret_key = self.root_keys(self.create_account(name, email))
-        s3 = boto3.client(
-            "s3",
+        account = self.create_account(name, email)
+        access_key, secret_key = self.root_keys(account)
+        user = {"access_key": access_key, "secret_key": secret_key, "email": email, "account_id": account}
+        owner = self.client("s3", user).list_buckets()["Owner"]
+        return user | {"user_id": owner["ID"], "display_name": owner.get("DisplayName", "")}
+
+    def client(self, service, user):
+        return boto3.client(
+            service,
             endpoint_url=self.endpoint,
             region_name="us-east-1",
-            aws_access_key_id=access_key,
-            aws_secret_access_key=secret_key,
+            aws_access_key_id=user["access_key"],
+            aws_secret_access_key=user["secret_key"],
             config=Config(retries={"max_attempts": 3}),
         )
-        owner = s3.list_buckets()["Owner"]
-        return {
-            "access_key": access_key,
-            "secret_key": secret_key,
-            "user_id": owner["ID"],
-            "display_name": owner.get("DisplayName", ""),
-            "email": email,
-        }
+
+    def member(self, root, name):
+        """A user of an account that may do everything, as the suite wants to know it."""
+        iam = self.client("iam", root)
+        iam.create_user(UserName=name)
+        iam.put_user_policy(UserName=name, PolicyName="all", PolicyDocument=ALLOW_ALL)
+        key = iam.create_access_key(UserName=name)["AccessKey"]
+        keys = {"access_key": key["AccessKeyId"], "secret_key": key["SecretAccessKey"]}
+        return root | keys | {"user_id": name, "display_name": name}
 
 
 def configuration(endpoint, users):
@@ -87,7 +103,7 @@ def configuration(endpoint, users):
     conf["DEFAULT"] = {"host": host, "port": port, "is_secure": "False", "ssl_verify": "False"}
     conf["fixtures"] = {
         "bucket prefix": "karri-{random}-",
-        "iam name prefix": "karri-",
+        "iam name prefix": "karri-{random}-",
         "iam path prefix": "/karri/",
     }
     for section in SECTIONS:
@@ -97,15 +113,30 @@ def configuration(endpoint, users):
     return conf
 
 
+def iam_configuration(cloud, endpoint, users, provider):
+    """The file for the cases of IAM and STS."""
+    # STS's cases know this one by its account's number, and IAM's know the other root user by its canonical id.
+    root = users["iam root"] | {"user_id": users["iam root"]["account_id"]}
+    conf = configuration(endpoint, users | {"iam root": root, "s3 alt": cloud.member(users["iam"], "alt")})
+    conf["webidentity"] = provider
+    return conf
+
+
 def main():
     endpoints, access_key, secret_key, workers, folder, karri, config = sys.argv[1:]
-    endpoints = endpoints.split(",")
+    endpoints, folder = endpoints.split(","), pathlib.Path(folder)
+    provider = json.loads((folder / "provider.json").read_text(encoding="utf-8"))
     cloud = Cloud(endpoints[0], access_key, secret_key, karri, config)
+    (folder / "iam").mkdir()
     for worker in range(int(workers)):
         users = {section: cloud.user(f"{name}-{worker}") for section, name in SECTIONS.items()}
-        conf = configuration(endpoints[worker % len(endpoints)], users)
-        with open(pathlib.Path(folder) / f"{worker}.conf", "w", encoding="utf-8") as file:
-            conf.write(file)
+        endpoint = endpoints[worker % len(endpoints)]
+        for path, conf in [
+            (folder / f"{worker}.conf", configuration(endpoint, users)),
+            (folder / "iam" / f"{worker}.conf", iam_configuration(cloud, endpoint, users, provider)),
+        ]:
+            with open(path, "w", encoding="utf-8") as file:
+                conf.write(file)
 
 
 main()

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use self::lists::Lists;
 use self::report::Report;
-use self::server::Server;
+use self::server::{Provider, Server};
 use crate::setup::{Workshop, run};
 
 const USAGE: &str = "\
@@ -24,9 +24,12 @@ usage: cargo xtask s3-tests --checkout DIR [options]
   --nodes N       nodes of the cluster (1)
   --workers N     processes that run cases, each with users of its own (6)
   --port N        the cluster's first port (9800)
-  --files A,B     files of the suite (test_s3.py,test_headers.py)
+  --files A,B     files of the suite (test_s3.py,test_headers.py,test_iam.py,test_sts.py)
   -k EXPR         only cases that match, as pytest has it
   --update        add cases that pass to tests/s3-tests/passing.txt";
+const FILES: [&str; 4] = ["test_s3.py", "test_headers.py", "test_iam.py", "test_sts.py"];
+/// Files whose cases have users of another kind, and buckets with fixed names: each file is run by one worker.
+const IAM_FILES: [&str; 2] = ["test_iam.py", "test_sts.py"];
 /// Longer than the slowest case, which waits for lifecycle rules.
 const CASE_SECONDS: u32 = 300;
 
@@ -47,7 +50,7 @@ impl Options {
             nodes: 1,
             workers: 6,
             port: 9800,
-            files: vec!["test_s3.py".to_owned(), "test_headers.py".to_owned()],
+            files: FILES.map(str::to_owned).into(),
             expression: None,
             update: false,
         };
@@ -91,19 +94,38 @@ pub(crate) fn s3_tests(workshop: &Workshop, args: &[String]) -> Result<()> {
     }
     fs::create_dir_all(&folder)?;
     let suite = Suite { options: &options, karri: &karri, ours: &ours, python: &python, folder: &folder };
-    let server = Server::start(&karri, &folder, options.port, options.nodes)?;
+    let provider = Provider::start(&python.join("bin/python"), &ours.join("provider.py"), &folder)?;
+    let server = Server::start(&karri, &folder, options.port, options.nodes, &provider)?;
     suite.configure(&server)?;
-    let mut report = suite.pass("all", options.workers, &[])?;
-    // A case that failed beside others gets a second try alone: what disturbed it is said, not hidden.
-    let again = lists.regressions(&report);
-    if !again.is_empty() {
-        println!("xtask: {} listed cases failed; they run once more, alone", again.len());
-        report.replace(suite.pass("again", 1, &again)?);
+    let mut report = Report::default();
+    for kind in [Kind::S3, Kind::Iam] {
+        report.add(suite.run(kind, &lists)?);
     }
+    ensure!(!report.is_empty(), "no case was run");
     server.stop()?;
     lists.conclude(&report, options.update)?;
     println!("\nlogs and reports: {}", folder.display());
     Ok(())
+}
+
+/// What the suite's files are about: they have configurations of their own.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    S3,
+    Iam,
+}
+
+impl Kind {
+    fn of(file: &str) -> Self {
+        if IAM_FILES.contains(&file) { Self::Iam } else { Self::S3 }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::S3 => "s3",
+            Self::Iam => "iam",
+        }
+    }
 }
 
 /// One set-up of the suite.
@@ -126,8 +148,27 @@ impl Suite<'_> {
         run(&mut prepare).context("make the suite's users")
     }
 
-    /// Runs the cases, all or the ones named, and returns what came of them.
-    fn pass(&self, name: &str, workers: u16, cases: &[&str]) -> Result<Report> {
+    /// Runs the files of a kind that were asked for.
+    fn run(&self, kind: Kind, lists: &Lists) -> Result<Report> {
+        let files: Vec<&str> =
+            self.options.files.iter().map(String::as_str).filter(|file| Kind::of(file) == kind).collect();
+        if files.is_empty() {
+            return Ok(Report::default());
+        }
+        let workers = self.options.workers;
+        let mut report = self.pass(kind, kind.name(), workers, &files)?;
+        // A case that failed beside others gets a second try alone: what disturbed it is said, not hidden.
+        let again = lists.regressions(&report);
+        if !again.is_empty() {
+            println!("xtask: {} listed cases failed; they run once more, alone", again.len());
+            let second = self.pass(kind, &format!("{}-again", kind.name()), 1, &again)?;
+            report.add(second);
+        }
+        Ok(report)
+    }
+
+    /// Runs cases or files and returns what came of them.
+    fn pass(&self, kind: Kind, name: &str, workers: u16, cases: &[&str]) -> Result<Report> {
         let report = self.folder.join(format!("{name}.tsv"));
         let mut pytest = Command::new(self.python.join("bin/python"));
         pytest.current_dir(&self.options.checkout).env("PYTHONPATH", self.ours);
@@ -135,25 +176,32 @@ impl Suite<'_> {
         pytest.env("PYTHONPYCACHEPREFIX", self.python.join("pycache")).args(["-m", "pytest", "-p", "no:cacheprovider"]);
         pytest.args(["-p", "karri_report", "-q", "--no-header", "--tb=short", "-W", "ignore", "-o", "addopts="]);
         pytest.arg("--karri-excluded").arg(self.ours.join("excluded.txt"));
-        pytest.arg("--karri-report").arg(&report).arg("--karri-configurations").arg(self.folder);
+        let (configurations, distribution) = match kind {
+            Kind::S3 => (self.folder.to_owned(), "worksteal"),
+            Kind::Iam => (self.folder.join("iam"), "loadfile"),
+        };
+        pytest.args((kind == Kind::Iam).then_some(["-p", "karri_names"]).into_iter().flatten());
+        pytest.arg("--karri-report").arg(&report).arg("--karri-configurations").arg(configurations);
         pytest.arg(format!("--timeout={CASE_SECONDS}"));
         pytest.arg(format!("--junitxml={}", self.folder.join(format!("{name}.xml")).display()));
         if workers > 1 {
-            pytest.args(["-n", &workers.to_string(), "--dist", "worksteal"]);
+            pytest.args(["-n", &workers.to_string(), "--dist", distribution]);
         }
-        if cases.is_empty() {
-            pytest.args(self.options.files.iter().map(|file| format!("s3tests/functional/{file}")));
-            if let Some(expression) = &self.options.expression {
-                pytest.args(["-k", expression]);
-            }
-        } else {
-            pytest.args(cases.iter().map(|case| format!("s3tests/functional/{case}")));
+        pytest.args(cases.iter().map(|case| format!("s3tests/functional/{case}")));
+        if let Some(expression) = &self.options.expression {
+            pytest.args(["-k", expression]);
         }
         let log = fs::File::create(self.folder.join(format!("{name}.log")))?;
         println!("xtask: running {name} with {workers} workers; its log is {}/{name}.log", self.folder.display());
         let status = pytest.stdout(log.try_clone()?).stderr(log).status().context("start pytest")?;
         let found = Report::load(&report)?;
-        ensure!(!found.is_empty(), "pytest ran no case ({status}); see {name}.log in {}", self.folder.display());
+        // An expression may well fit no case of one kind.
+        let is_narrow = self.options.expression.is_some();
+        ensure!(
+            is_narrow || !found.is_empty(),
+            "pytest ran no case ({status}); see {name}.log in {}",
+            self.folder.display()
+        );
         Ok(found)
     }
 }

@@ -62,8 +62,8 @@ impl Report {
         self.cases.is_empty()
     }
 
-    /// Takes the outcomes of a second run.
-    pub(super) fn replace(&mut self, second: Self) {
-        self.cases.extend(second.cases);
+    /// Takes the outcomes of a further run; of a case that is in both, those of the later one.
+    pub(super) fn add(&mut self, further: Self) {
+        self.cases.extend(further.cases);
     }
 }

@@ -1,7 +1,7 @@
 //! The cluster under test: `karri dev` with ports and a data folder of its own.
 
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -27,13 +27,13 @@ const LIFECYCLE_DAY_SECONDS: &str = "10";
 
 impl Server {
     /// Starts the cluster and waits until each node is ready. Its log is `karri.log` in the folder.
-    pub(super) fn start(karri: &Path, folder: &Path, port: u16, nodes: u16) -> Result<Self> {
+    pub(super) fn start(karri: &Path, folder: &Path, port: u16, nodes: u16, provider: &Provider) -> Result<Self> {
         let (access_key, secret_key) = ("KARRIS3TESTSROOT".to_owned(), "root-secret-of-the-s3-tests".to_owned());
         let log = fs::File::create(folder.join("karri.log"))?;
         let mut command = Command::new(karri);
         command.arg("dev").arg("--data").arg(folder.join("data"));
         command.args(["--listen", &format!("127.0.0.1:{port}"), "--nodes", &nodes.to_string()]);
-        command.args(["--lifecycle-day-seconds", LIFECYCLE_DAY_SECONDS]);
+        command.args(["--lifecycle-day-seconds", LIFECYCLE_DAY_SECONDS, "--oidc-private-host", &provider.host]);
         command.env("KARRI_ROOT_ACCESS_KEY", &access_key).env("KARRI_ROOT_SECRET_KEY", &secret_key);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let process = command.spawn().with_context(|| format!("start {}", karri.display()))?;
@@ -86,6 +86,35 @@ impl Drop for Server {
             self.terminate();
             let _ = self.process.wait();
         }
+    }
+}
+
+/// `provider.py`: the identity provider whose tokens the suite's cases have.
+pub(super) struct Provider {
+    process: Child,
+    host: String,
+}
+
+impl Provider {
+    /// Starts it; it has written `provider.json` into the folder.
+    pub(super) fn start(python: &Path, script: &Path, folder: &Path) -> Result<Self> {
+        let mut command = Command::new(python);
+        command.arg(script).arg(folder).stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut process = command.spawn().with_context(|| format!("start {}", script.display()))?;
+        let output = process.stdout.take().context("the provider's output")?;
+        let mut provider = Self { process, host: String::new() };
+        BufReader::new(output).read_line(&mut provider.host)?;
+        provider.host.truncate(provider.host.trim_end().len());
+        ensure!(!provider.host.is_empty(), "the identity provider did not start");
+        Ok(provider)
+    }
+}
+
+impl Drop for Provider {
+    fn drop(&mut self) {
+        // It keeps nothing.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }
 
