@@ -9,6 +9,7 @@ use karri_ring_types::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::cipher::{CustomerKey, Encryption, EncryptionMode};
+use crate::ports::CallerKeys;
 use crate::{Checksum, ChecksumAlgorithm, ChecksumType, Conditions, ObjectLock, ServiceError, SourceError, VersionRef};
 
 /// Most bytes of a key.
@@ -131,6 +132,8 @@ pub struct PutRequest {
     pub checksum: Option<Checksum>,
     /// How the object is to be encrypted.
     pub encryption: Option<Encryption>,
+    /// The named keys that the caller may use.
+    pub keys: CallerKeys,
     /// Lock; what it does not say is the bucket's default.
     pub lock: ObjectLock,
     /// Who writes, when it is not the bucket's owner.
@@ -187,6 +190,8 @@ pub struct GetRequest {
     pub conditions: Conditions,
     /// The key of an object that was encrypted with its writer's own.
     pub customer_key: Option<CustomerKey>,
+    /// The named keys that the caller may use.
+    pub keys: CallerKeys,
 }
 
 /// What is known of an object.

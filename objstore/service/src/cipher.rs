@@ -1,7 +1,7 @@
 //! Encryption of bodies at rest: a stage of its own between the hashes and the disks.
 //!
-//! Each object has a random key. It is kept with the object, sealed under a key of the cluster (SSE-S3), a named key
-//! (SSE-KMS) or the client's own (SSE-C). The bytes are cut into chunks of [`CHUNK_BYTES`], each sealed by itself
+//! Each object has a random key. It is kept with the object, sealed under a key of the cluster (SSE-S3) or the client's
+//! own (SSE-C), or wrapped by the key service under a named key (SSE-KMS). The bytes are cut into chunks of [`CHUNK_BYTES`], each sealed by itself
 //! (ChaCha20-Poly1305, the chunk's number as nonce), so that a range is read without what stands before it. The body of
 //! each part has a key of its own, derived from the object's, so no nonce is ever used twice.
 
@@ -19,7 +19,7 @@ use md5::{Digest, Md5};
 use serde::{Deserialize, Serialize};
 
 use crate::api::Content;
-use crate::ports::Sink;
+use crate::ports::{CallerKeys, Sink};
 use crate::{ObjectService, ServiceError};
 
 /// Plain bytes of a chunk.
@@ -29,9 +29,8 @@ const TAG_BYTES: usize = 16;
 const NONCE_BYTES: usize = 12;
 const KEY_BYTES: usize = 32;
 
-/// Purposes of the cluster's key.
+/// Purpose of the cluster's key.
 const PURPOSE_S3: &str = "karri 2026 sse: keys of objects";
-const PURPOSE_KMS: &str = "karri 2026 sse: named keys";
 
 /// Which derived key seals object keys; kept with each, so that a later one can follow.
 const GENERATION: u32 = 1;
@@ -58,16 +57,24 @@ impl fmt::Debug for CustomerKey {
     }
 }
 
+/// A key of the key service, and what one object is encrypted under it with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamedKey {
+    /// Its ARN.
+    pub key_id: String,
+    /// What the key service must be told again to open what it wrapped.
+    pub context: Vec<(String, String)>,
+    /// Whether the writer wanted a bucket key: it is told again, and decides what the context says.
+    pub bucket_key: bool,
+}
+
 /// How a writer wants an object to be encrypted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Encryption {
     /// Under a key of the cluster.
     S3,
     /// Under a named key of the key service.
-    Kms {
-        /// Its name.
-        key_id: String,
-    },
+    Kms(NamedKey),
     /// Under the client's own key.
     Customer(CustomerKey),
 }
@@ -78,10 +85,7 @@ pub enum EncryptionMode {
     /// Under a key of the cluster.
     S3,
     /// Under a named key of the key service.
-    Kms {
-        /// Its name.
-        key_id: String,
-    },
+    Kms(NamedKey),
     /// Under a key that its readers must send.
     Customer,
 }
@@ -90,7 +94,7 @@ impl Encryption {
     fn mode(&self) -> EncryptionMode {
         match self {
             Self::S3 => EncryptionMode::S3,
-            Self::Kms { key_id } => EncryptionMode::Kms { key_id: key_id.clone() },
+            Self::Kms(key) => EncryptionMode::Kms(key.clone()),
             Self::Customer(_) => EncryptionMode::Customer,
         }
     }
@@ -114,8 +118,18 @@ impl fmt::Debug for EncryptionRecord {
 impl EncryptionRecord {
     /// Whether a copy that is to be encrypted so may share the bytes.
     pub(crate) fn serves(&self, asked: Option<&Encryption>) -> bool {
-        // The client's key is not kept, and a copy gets another.
-        self.mode != EncryptionMode::Customer && asked.is_some_and(|asked| asked.mode() == self.mode)
+        match (&self.mode, asked) {
+            (EncryptionMode::S3, Some(Encryption::S3)) => true,
+            // The object's key is wrapped again for the copy.
+            (EncryptionMode::Kms(ours), Some(Encryption::Kms(theirs))) => ours.key_id == theirs.key_id,
+            // The client's key is not kept, and a copy gets another.
+            _ => false,
+        }
+    }
+
+    /// Whether it is what is asked for, to the last detail.
+    pub(crate) fn is(&self, asked: Option<&Encryption>) -> bool {
+        asked.is_some_and(|asked| asked.mode() == self.mode)
     }
 }
 
@@ -174,14 +188,13 @@ fn sealing_key(
     generation: u32,
     customer: Option<&CustomerKey>,
 ) -> Result<[u8; KEY_BYTES], ServiceError> {
-    let derived = |purpose: &str, name: &str| {
-        let cluster = cluster.ok_or_else(|| ServiceError::Internal("this node has no cluster key".to_owned()))?;
-        let root = cluster.derive(purpose);
-        Ok(*blake3::keyed_hash(&root, &[&generation.to_be_bytes()[..], name.as_bytes()].concat()).as_bytes())
-    };
     match (mode, customer) {
-        (EncryptionMode::S3, None) => derived(PURPOSE_S3, ""),
-        (EncryptionMode::Kms { key_id }, None) => derived(PURPOSE_KMS, key_id),
+        (EncryptionMode::S3, None) => {
+            let cluster = cluster.ok_or_else(|| ServiceError::Internal("this node has no cluster key".to_owned()))?;
+            let root = cluster.derive(PURPOSE_S3);
+            Ok(*blake3::keyed_hash(&root, &generation.to_be_bytes()).as_bytes())
+        }
+        (EncryptionMode::Kms(_), None) => Err(ServiceError::Internal("the key service seals this key".to_owned())),
         (EncryptionMode::Customer, Some(key)) => Ok(key.0),
         (EncryptionMode::Customer, None) => Err(ServiceError::InvalidRequest(
             "The object was stored using a form of Server Side Encryption. The correct parameters must be provided to \
@@ -219,36 +232,72 @@ fn open_key(sealing: &[u8; KEY_BYTES], sealed: &[u8]) -> Option<[u8; KEY_BYTES]>
 
 impl ObjectService {
     /// A new object key, open and as it is kept.
-    pub(crate) fn new_key(
+    pub(crate) async fn new_key(
         &self,
         asked: Option<&Encryption>,
+        keys: &CallerKeys,
     ) -> Result<Option<(EncryptionRecord, ObjectKey)>, ServiceError> {
         let Some(asked) = asked else { return Ok(None) };
+        let mut key = [0; KEY_BYTES];
+        self.rng.fill(&mut key);
+        let record = self.keep_key(asked, keys, &key).await?;
+        let opaque_tags = record.mode != EncryptionMode::S3;
+        Ok(Some((record, ObjectKey { key, opaque_tags })))
+    }
+
+    /// An object key as it is kept.
+    async fn keep_key(
+        &self,
+        asked: &Encryption,
+        keys: &CallerKeys,
+        key: &[u8; KEY_BYTES],
+    ) -> Result<EncryptionRecord, ServiceError> {
         let mode = asked.mode();
+        if let Encryption::Kms(named) = asked {
+            let sealed = keys.of_caller()?.wrap(named, key).await?;
+            return Ok(EncryptionRecord { mode, generation: GENERATION, sealed });
+        }
         let customer = match asked {
             Encryption::Customer(key) => Some(key),
             _ => None,
         };
         let sealing = sealing_key(self.config.cluster_key.as_ref(), &mode, GENERATION, customer)?;
-        let mut key = [0; KEY_BYTES];
-        self.rng.fill(&mut key);
-        let sealed = seal_key(&*self.rng, &sealing, &key);
-        let opaque_tags = mode != EncryptionMode::S3;
-        Ok(Some((EncryptionRecord { mode, generation: GENERATION, sealed }, ObjectKey { key, opaque_tags })))
+        let sealed = seal_key(&*self.rng, &sealing, key);
+        Ok(EncryptionRecord { mode, generation: GENERATION, sealed })
+    }
+
+    /// The open key of an object as it is kept for a copy that shares its bytes.
+    pub(crate) async fn keep_again(
+        &self,
+        kept: &EncryptionRecord,
+        asked: Option<&Encryption>,
+        keys: &CallerKeys,
+        key: Option<&ObjectKey>,
+    ) -> Result<EncryptionRecord, ServiceError> {
+        match (asked, key) {
+            (Some(asked @ Encryption::Kms(_)), Some(key)) => self.keep_key(asked, keys, &key.key).await,
+            _ => Ok(kept.clone()),
+        }
     }
 
     /// The key of what is kept, if it is encrypted.
     ///
     /// # Errors
-    /// `InvalidRequest` for a client's key that is missing, wrong, or not applicable.
-    pub(crate) fn open_key(
+    /// `InvalidRequest` for a client's key that is missing, wrong, or not applicable; `Key` for a named key that the
+    /// caller may not use, or nobody.
+    pub(crate) async fn open_key(
         &self,
         record: Option<&EncryptionRecord>,
         customer: Option<&CustomerKey>,
+        keys: &CallerKeys,
     ) -> Result<Option<ObjectKey>, ServiceError> {
         let Some(record) = record else {
             return if customer.is_some() { Err(not_applicable()) } else { Ok(None) };
         };
+        if let (EncryptionMode::Kms(named), None) = (&record.mode, customer) {
+            let key = keys.of_caller()?.unwrap(named, &record.sealed).await?;
+            return Ok(Some(ObjectKey { key, opaque_tags: true }));
+        }
         let cluster = self.config.cluster_key.as_ref();
         let sealing = sealing_key(cluster, &record.mode, record.generation, customer)?;
         let opaque_tags = record.mode != EncryptionMode::S3;

@@ -30,7 +30,7 @@ impl ObjectService {
         check_key(&request.key)?;
         for _ in 0..ATTEMPTS_MAX {
             let mut source = self.find(&request.source_bucket, &request.source_key, request.source_version).await?;
-            self.unlock(&mut source, request.source_customer_key.as_ref())?;
+            self.unlock(&mut source, request.source_customer_key.as_ref(), &request.keys).await?;
             request.source_conditions.check_copy(&source.record.etag.text(), source.record.modified)?;
             if source.record.size > UPLOAD_SIZE_BYTES_MAX {
                 return Err(ServiceError::InvalidRequest(format!(
@@ -42,7 +42,12 @@ impl ObjectService {
             let source_version = source.told();
             let shares = match &source.record.encryption {
                 None => request.encryption.is_none(),
-                Some(encryption) => encryption.serves(request.encryption.as_ref()),
+                Some(encryption) => {
+                    // Onto itself the record stays, and what it says of the key.
+                    let is_elsewhere = (&request.bucket, &request.key) != (&request.source_bucket, &request.source_key);
+                    let asked = request.encryption.as_ref();
+                    encryption.is(asked) || (is_elsewhere && encryption.serves(asked))
+                }
             };
             if !shares {
                 let object = self.copy_bytes(&request, &source).await?;
@@ -82,6 +87,7 @@ impl ObjectService {
             owner: request.owner.clone(),
             acl: request.acl.clone(),
             encryption: request.encryption.clone(),
+            keys: request.keys.clone(),
             ..PutRequest::default()
         };
         let mut bytes = ContentSource { content: self.content(source, 0..record.size)?, failure: None };
@@ -151,6 +157,12 @@ impl ObjectService {
         record.lock = request.lock;
         record.restored_until = None;
         record.access = Access { owner: request.owner.clone(), acl: request.acl.clone() };
+        if let Some(kept) = &record.encryption
+            && !kept.is(request.encryption.as_ref())
+        {
+            let asked = request.encryption.as_ref();
+            record.encryption = Some(Box::new(self.keep_again(kept, asked, &request.keys, source.key.as_ref()).await?));
+        }
         if let Some(algorithm) = request.checksum_algorithm {
             record.checksum = Some(self.checksum_of_whole(source, algorithm).await?);
             record.checksum_type = ChecksumType::FullObject;

@@ -18,6 +18,26 @@ impl SourceError {
     }
 }
 
+/// Why a named key of the key service cannot be used; the texts are fit for the client.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyFault {
+    /// There is no such key.
+    #[error("{0}")]
+    NotFound(String),
+    /// It is disabled.
+    #[error("{0}")]
+    Disabled(String),
+    /// It is in another state in which it may not be used, as before its deletion.
+    #[error("{0}")]
+    InvalidState(String),
+    /// It is not for this.
+    #[error("{0}")]
+    InvalidUsage(String),
+    /// The caller may not use it.
+    #[error("{0}")]
+    AccessDenied(String),
+}
+
 /// Why an operation on a bucket or object was not done.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
@@ -146,6 +166,9 @@ pub enum ServiceError {
     /// The request contradicts itself; the text is fit for the client.
     #[error("{0}")]
     InvalidRequest(String),
+    /// A named key cannot be used.
+    #[error("{0}")]
+    Key(KeyFault),
     /// The body did not arrive whole; nothing was stored.
     #[error("body")]
     Source(#[from] SourceError),

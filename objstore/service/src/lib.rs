@@ -53,9 +53,9 @@ pub use api::{
     PutRequest, RangeSpec, STORAGE_CLASS_DEFAULT, Served, ServedPart, UPLOAD_SIZE_BYTES_MAX,
 };
 pub use checksum::{Checksum, ChecksumAlgorithm, ChecksumType};
-pub use cipher::{CustomerKey, Encryption, EncryptionMode};
+pub use cipher::{CustomerKey, Encryption, EncryptionMode, NamedKey};
 pub use conditions::{Conditions, EtagCondition};
-pub use error::{ServiceError, SourceError};
+pub use error::{KeyFault, ServiceError, SourceError};
 pub use lifecycle::{
     Cursor, Lifecycle, LifecycleAction, LifecycleBucket, LifecycleDay, LifecycleFilter, LifecyclePage,
     LifecycleProgress, LifecycleRule, LifecycleTime, NoncurrentTime, TransitionMinimum, lifecycle_buckets,
@@ -69,6 +69,7 @@ pub use operations::{
     PartCopyRequest, PartInfo, PartOutcome, PartRequest, PartsPage, UploadInfo, UploadRef, UploadsPage, VersionEntry,
     VersionsPage,
 };
+pub use ports::{CallerKeys, NamedKeys};
 pub use service::{ObjectService, ServiceConfig};
 pub use settings::{BucketConfigKind, BucketSettings};
 pub use versioning::{

@@ -3,6 +3,7 @@
 use karri_ring_types::Timestamp;
 
 use crate::cipher::{CustomerKey, Encryption, EncryptionMode};
+use crate::ports::CallerKeys;
 use crate::{
     Checksum, ChecksumAlgorithm, ChecksumType, Conditions, ContentHeaders, ObjectInfo, ObjectLock, Owner, PutOutcome,
     ServiceError, VersionRef,
@@ -100,6 +101,8 @@ pub struct CopyRequest {
     pub encryption_asked: bool,
     /// The key of a source that was encrypted with its writer's own.
     pub source_customer_key: Option<CustomerKey>,
+    /// The named keys that the caller may use.
+    pub keys: CallerKeys,
 }
 
 /// An object was copied.
@@ -185,6 +188,8 @@ pub struct CreateUploadRequest {
     pub acl: Option<Vec<u8>>,
     /// How the object is to be encrypted.
     pub encryption: Option<Encryption>,
+    /// The named keys that the caller may use.
+    pub keys: CallerKeys,
 }
 
 /// An upload was begun.
@@ -221,6 +226,8 @@ pub struct PartRequest {
     pub checksum: Option<Checksum>,
     /// The key of an upload that is encrypted with its client's own.
     pub customer_key: Option<CustomerKey>,
+    /// The named keys that the caller may use.
+    pub keys: CallerKeys,
 }
 
 /// A part was written.
@@ -263,6 +270,8 @@ pub struct PartCopyRequest {
     pub customer_key: Option<CustomerKey>,
     /// The key of a source that was encrypted with its writer's own.
     pub source_customer_key: Option<CustomerKey>,
+    /// The named keys that the caller may use.
+    pub keys: CallerKeys,
 }
 
 /// A part was written from an object.

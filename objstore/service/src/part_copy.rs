@@ -74,10 +74,10 @@ impl ObjectService {
     pub async fn upload_part_copy(&self, request: PartCopyRequest) -> Result<PartCopyOutcome, ServiceError> {
         check_part_number(request.part_number)?;
         let upload = self.open_upload(&request.bucket, &request.key, &request.upload_id).await?;
-        let key = self.open_key(upload.record.encryption.as_deref(), request.customer_key.as_ref())?;
+        let key = self.open_key(upload.record.encryption.as_deref(), request.customer_key.as_ref(), &request.keys).await?;
         for _ in 0..ATTEMPTS_MAX {
             let mut source = self.find(&request.source_bucket, &request.source_key, request.source_version).await?;
-            self.unlock(&mut source, request.source_customer_key.as_ref())?;
+            self.unlock(&mut source, request.source_customer_key.as_ref(), &request.keys).await?;
             request.source_conditions.check_copy(&source.record.etag.text(), source.record.modified)?;
             self.check_readable(&source)?;
             let range = copied_range(&request, source.record.size)?;

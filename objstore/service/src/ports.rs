@@ -1,5 +1,6 @@
-//! The two things below this crate, as traits so small that tests can stand in for a cluster.
+//! The two things below this crate, as traits so small that tests can stand in for a cluster; and the key service.
 
+use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,8 @@ use karri_ring_meta::{EvaluatorId, MetaClient, MetaError, Route};
 use karri_ring_node::{ExtentClient, ExtentRef, ExtentWriter, Owner, ReadError, WriteError};
 use karri_ring_types::ExtentId;
 
-use crate::ServiceError;
+use crate::cipher::NamedKey;
+use crate::{KeyFault, ServiceError};
 
 /// The metadata.
 #[async_trait]
@@ -117,5 +119,41 @@ impl From<ReadError> for ServiceError {
             ReadError::Unavailable => Self::Unavailable,
             ReadError::Lost => Self::Internal(error.to_string()),
         }
+    }
+}
+
+/// The named keys of the key service, as the caller of one request may use them.
+#[async_trait]
+pub trait NamedKeys: Send + Sync + 'static {
+    /// Wraps the key of an object.
+    async fn wrap(&self, key: &NamedKey, plain: &[u8; 32]) -> Result<Vec<u8>, ServiceError>;
+
+    /// Opens the key of an object again.
+    async fn unwrap(&self, key: &NamedKey, wrapped: &[u8]) -> Result<[u8; 32], ServiceError>;
+}
+
+/// The named keys that the caller of a request may use. By default there are none.
+#[derive(Clone, Default)]
+pub struct CallerKeys(Option<Arc<dyn NamedKeys>>);
+
+impl CallerKeys {
+    /// Those of a caller.
+    pub fn new(keys: Arc<dyn NamedKeys>) -> Self {
+        Self(Some(keys))
+    }
+
+    /// Whether there are any.
+    pub(crate) fn is_none(&self) -> bool {
+        self.0.is_none()
+    }
+
+    pub(crate) fn of_caller(&self) -> Result<&dyn NamedKeys, ServiceError> {
+        self.0.as_deref().ok_or_else(|| ServiceError::Key(KeyFault::AccessDenied("Access Denied".to_owned())))
+    }
+}
+
+impl fmt::Debug for CallerKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CallerKeys(..)")
     }
 }

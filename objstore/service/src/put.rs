@@ -41,7 +41,7 @@ impl ObjectService {
         if claims.length.is_none_or(|length| length > karri_ring_types::INLINE_SIZE_BYTES_MAX as u64) {
             self.check_before_upload(&request, &bucket, &route).await?;
         }
-        let (encryption, key) = self.new_key(request.encryption.as_ref())?.unzip();
+        let (encryption, key) = self.new_key(request.encryption.as_ref(), &request.keys).await?.unzip();
         let body_key = key.as_ref().map(ObjectKey::whole);
         let body = self.take_body(source, &claims, self.new_data(), &route, body_key.as_ref()).await?;
         let description = Description {

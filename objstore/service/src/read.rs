@@ -11,7 +11,8 @@ use karri_ring_types::DataId;
 
 use crate::api::{Content, GetOutcome, GetRequest, HeadOutcome, ObjectInfo, RangeSpec, Served, ServedPart};
 use crate::buckets::in_bucket;
-use crate::cipher::{BodyKey, CustomerKey, ObjectKey, open_body, sealed_range};
+use crate::ports::CallerKeys;
+use crate::cipher::{BodyKey, CustomerKey, EncryptionMode, ObjectKey, open_body, sealed_range};
 use crate::evaluator::{OBJECT_FOUND, OBJECT_NO_KEY};
 use crate::keys::BucketId;
 use crate::messages::{PartRows, Query};
@@ -81,6 +82,13 @@ pub(crate) struct FoundPart {
     pub(crate) inline: Bytes,
 }
 
+/// Whether a request that reads no bytes needs the object's key: a client's is checked, a named one is only used where
+/// the caller brings its right to.
+pub(crate) fn needs_key(found: &Found, request: &GetRequest) -> bool {
+    let mode = found.record.encryption.as_ref().map(|encryption| &encryption.mode);
+    !(matches!(mode, Some(EncryptionMode::Kms(_))) && request.keys.is_none())
+}
+
 impl ObjectService {
     /// Reads an object, or some of its bytes.
     ///
@@ -88,7 +96,7 @@ impl ObjectService {
     /// `NoSuchBucket`, `NoSuchKey`, `NoSuchVersion`, `NotModified`, `PreconditionFailed`, `InvalidRange`,
     /// `InvalidPartNumber`, `Unavailable`.
     pub async fn get_object(&self, request: GetRequest) -> Result<GetOutcome, ServiceError> {
-        let (found, served) = self.open(&request).await?;
+        let (found, served) = self.open(&request, true).await?;
         self.check_readable(&found)?;
         let range = match served.bounds() {
             Some((first, last)) => first..last + 1,
@@ -103,7 +111,7 @@ impl ObjectService {
     /// # Errors
     /// As [`ObjectService::get_object`].
     pub async fn head_object(&self, request: GetRequest) -> Result<HeadOutcome, ServiceError> {
-        let (found, served) = self.open(&request).await?;
+        let (found, served) = self.open(&request, false).await?;
         Ok(HeadOutcome { info: found.info(), served })
     }
 
@@ -115,7 +123,8 @@ impl ObjectService {
         }
     }
 
-    async fn open(&self, request: &GetRequest) -> Result<(Found, Served), ServiceError> {
+    /// `is_read`: the bytes are read, so that the key must be open.
+    async fn open(&self, request: &GetRequest, is_read: bool) -> Result<(Found, Served), ServiceError> {
         let mut found = self.find(&request.bucket, &request.key, request.version).await?;
         request.conditions.check_read(&found.record.etag.text(), found.record.modified)?;
         let served = match (request.part_number, request.range) {
@@ -124,13 +133,20 @@ impl ObjectService {
             (None, None) => Served::Whole { size: found.record.size },
         };
         // A part that is not there is told before a key that is not.
-        self.unlock(&mut found, request.customer_key.as_ref())?;
+        if is_read || needs_key(&found, request) {
+            self.unlock(&mut found, request.customer_key.as_ref(), &request.keys).await?;
+        }
         Ok((found, served))
     }
 
     /// Opens the key of a version that is encrypted, so that its bytes can be read.
-    pub(crate) fn unlock(&self, found: &mut Found, customer: Option<&CustomerKey>) -> Result<(), ServiceError> {
-        found.key = self.open_key(found.record.encryption.as_deref(), customer)?;
+    pub(crate) async fn unlock(
+        &self,
+        found: &mut Found,
+        customer: Option<&CustomerKey>,
+        keys: &CallerKeys,
+    ) -> Result<(), ServiceError> {
+        found.key = self.open_key(found.record.encryption.as_deref(), customer, keys).await?;
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use crate::keys::{self, BucketId};
 use crate::list::upload_info;
 use crate::messages::{Answer, Command, CompleteCommand, Completed, ListedPart, Query, Refusal};
 use crate::put::kept_class;
-use crate::read::FoundPart;
+use crate::read::{FoundPart, needs_key};
 use crate::records::{Access, Data, Description, PartRecord, UploadRecord};
 use crate::service::check_key;
 use crate::{
@@ -43,6 +43,7 @@ impl ObjectService {
             let message = "The checksum type is not supported with the checksum algorithm.".to_owned();
             return Err(ServiceError::InvalidRequest(message));
         }
+        let encryption = self.new_key(request.encryption.as_ref(), &request.keys).await?;
         let record = UploadRecord {
             initiated: Timestamp(0),
             description: Description {
@@ -56,7 +57,7 @@ impl ObjectService {
             chosen: request.checksum_algorithm.is_some(),
             lock: request.lock,
             access: Access { owner: request.owner, acl: request.acl },
-            encryption: self.new_key(request.encryption.as_ref())?.map(|(record, _)| Box::new(record)),
+            encryption: encryption.map(|(record, _)| Box::new(record)),
         };
         let upload = self.new_data();
         in_bucket!(self, &request.bucket, |bucket| {
@@ -118,7 +119,7 @@ impl ObjectService {
             also: sent.filter(|sent| *sent != upload.record.algorithm),
             checksum: request.checksum.clone(),
         };
-        let key = self.open_key(upload.record.encryption.as_deref(), request.customer_key.as_ref())?;
+        let key = self.open_key(upload.record.encryption.as_deref(), request.customer_key.as_ref(), &request.keys).await?;
         let outcome = self.store_part(&upload, request.part_number, source, &claims, key).await?;
         // A checksum that the client sent is told again, even where the upload keeps another.
         Ok(PartOutcome { checksum: outcome.checksum.or(request.checksum), ..outcome })
@@ -259,7 +260,9 @@ impl ObjectService {
         limit: u32,
     ) -> Result<ObjectAttributes, ServiceError> {
         let mut found = self.find(&request.bucket, &request.key, request.version).await?;
-        self.unlock(&mut found, request.customer_key.as_ref())?;
+        if needs_key(&found, &request) {
+            self.unlock(&mut found, request.customer_key.as_ref(), &request.keys).await?;
+        }
         request.conditions.check_read(&found.record.etag.text(), found.record.modified)?;
         let (parts, more) = match &found.record.data {
             Data::Parts { data, .. } => self.parts_page(found.data_route(), *data, after, limit).await?,

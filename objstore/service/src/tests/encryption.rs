@@ -3,10 +3,10 @@
 use bytes::Bytes;
 use md5::{Digest, Md5};
 
-use super::support::{BUCKET, World, collect, content, get_request, put_request, world};
+use super::support::{BUCKET, World, collect, content, get_request, named_keys, put_request, world};
 use crate::{
-    CompleteRequest, CompletedPart, CopyRequest, CreateUploadRequest, CustomerKey, Encryption, EncryptionMode,
-    GetRequest, PartCopyRequest, PartRequest, PutRequest, RangeSpec, ServiceError,
+    CallerKeys, CompleteRequest, CompletedPart, CopyRequest, CreateUploadRequest, CustomerKey, Encryption, EncryptionMode,
+    GetRequest, KeyFault, NamedKey, PartCopyRequest, PartRequest, PutRequest, RangeSpec, ServiceError,
 };
 
 const SIZES: [usize; 4] = [10, 30_000, 70_000, 300_000];
@@ -15,8 +15,12 @@ fn customer(byte: u8) -> CustomerKey {
     CustomerKey::new([byte; 32])
 }
 
+fn named(object: &str) -> NamedKey {
+    NamedKey { key_id: "key-1".into(), context: vec![("for".into(), object.into())], bucket_key: false }
+}
+
 fn ways() -> [Encryption; 3] {
-    [Encryption::S3, Encryption::Kms { key_id: "key-1".into() }, Encryption::Customer(customer(1))]
+    [Encryption::S3, Encryption::Kms(named("k")), Encryption::Customer(customer(1))]
 }
 
 fn key_of(encryption: &Encryption) -> Option<CustomerKey> {
@@ -86,6 +90,7 @@ async fn uploads_in_parts_are_encrypted_and_parts_copied_from_any_object() {
             bucket: BUCKET.into(),
             key: "k".into(),
             encryption: Some(encryption.clone()),
+            keys: named_keys(),
             ..Default::default()
         };
         let upload_id = world.service.create_upload(create).await.expect("created").upload_id;
@@ -97,6 +102,7 @@ async fn uploads_in_parts_are_encrypted_and_parts_copied_from_any_object() {
             upload_id: upload_id.clone(),
             part_number: 1,
             customer_key,
+            keys: named_keys(),
             ..Default::default()
         };
         let wrong = world.service.upload_part(part(Some(customer(9))), &mut Some(first.clone())).await;
@@ -111,6 +117,7 @@ async fn uploads_in_parts_are_encrypted_and_parts_copied_from_any_object() {
             upload_id: upload_id.clone(),
             part_number: 2,
             customer_key: customer_key.clone(),
+            keys: named_keys(),
             ..Default::default()
         };
         let two = world.service.upload_part_copy(copy).await.expect("copied").part;
@@ -140,6 +147,8 @@ async fn copies_between_all_ways() {
     for size in [100, 150_000] {
         let plain = content(size);
         for (from, to) in all().flat_map(|from| all().map(move |to| (from.clone(), to))) {
+            // The copy's key is wrapped for the copy.
+            let to = to.map(|to| if let Encryption::Kms(_) = to { Encryption::Kms(named("to")) } else { to });
             let put = PutRequest { encryption: from.clone(), ..put_request("from") };
             world.service.put_object(put, &mut Some(plain.clone())).await.expect("put");
             let copy = CopyRequest {
@@ -149,6 +158,7 @@ async fn copies_between_all_ways() {
                 key: "to".into(),
                 source_customer_key: from.as_ref().and_then(key_of),
                 encryption: to.clone(),
+                keys: named_keys(),
                 ..Default::default()
             };
             world.service.copy_object(copy).await.expect("copied");
@@ -156,11 +166,18 @@ async fn copies_between_all_ways() {
             let told = world.service.head_object(get.clone()).await.expect("there").info.encryption;
             let expected = to.as_ref().map(|to| match to {
                 Encryption::S3 => EncryptionMode::S3,
-                Encryption::Kms { key_id } => EncryptionMode::Kms { key_id: key_id.clone() },
+                Encryption::Kms(key) => EncryptionMode::Kms(key.clone()),
                 Encryption::Customer(_) => EncryptionMode::Customer,
             });
             assert_eq!(told, expected);
-            assert_eq!(read(&world, get).await.expect("read"), plain, "{from:?} to {to:?}");
+            assert_eq!(read(&world, get.clone()).await.expect("read"), plain, "{from:?} to {to:?}");
+            if let Some(Encryption::Kms(_)) = to {
+                // Without the right to the key there are no bytes, but what is known of the object is told.
+                let get = GetRequest { keys: CallerKeys::default(), ..get };
+                let refused = read(&world, get.clone()).await;
+                assert!(matches!(refused, Err(ServiceError::Key(KeyFault::AccessDenied(_)))), "{refused:?}");
+                world.service.head_object(get).await.expect("told");
+            }
         }
     }
 }

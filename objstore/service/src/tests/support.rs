@@ -20,10 +20,7 @@ use crate::messages::Command;
 use crate::ports::{Extents, Meta, Sink};
 use crate::records::decode_with_tail;
 use crate::rows::{Rows, Step, Visit};
-use crate::{
-    ByteSource, Checksum, CreateBucketRequest, GetOutcome, GetRequest, ObjectService, Owner as BucketOwner, PutOutcome,
-    PutRequest, ServiceConfig, ServiceError, SourceError,
-};
+use crate::{ByteSource, Checksum, CreateBucketRequest, GetOutcome, GetRequest, ObjectService, Owner as BucketOwner, PutOutcome, PutRequest, ServiceConfig, ServiceError, SourceError, CallerKeys, KeyFault, NamedKey, NamedKeys};
 
 type State = BTreeMap<(bool, u8, Vec<u8>), Bytes>;
 
@@ -297,12 +294,36 @@ pub(crate) fn content(size: usize) -> Bytes {
     (0..size).map(next).collect()
 }
 
+/// A key service of one byte: it turns over what it wraps, and says what for.
+struct TestKeys;
+
+#[async_trait]
+impl NamedKeys for TestKeys {
+    async fn wrap(&self, key: &NamedKey, plain: &[u8; 32]) -> Result<Vec<u8>, ServiceError> {
+        let turned = plain.iter().map(|byte| byte ^ 0xff);
+        Ok(turned.chain(format!("{key:?}").into_bytes()).collect())
+    }
+
+    async fn unwrap(&self, key: &NamedKey, wrapped: &[u8]) -> Result<[u8; 32], ServiceError> {
+        let (turned, asked) = wrapped.split_at(32);
+        if asked != format!("{key:?}").as_bytes() {
+            return Err(ServiceError::Key(KeyFault::NotFound("wrapped for something else".into())));
+        }
+        Ok(std::array::from_fn(|at| turned[at] ^ 0xff))
+    }
+}
+
+/// The named keys of who may use all of them.
+pub(crate) fn named_keys() -> CallerKeys {
+    CallerKeys::new(Arc::new(TestKeys))
+}
+
 pub(crate) fn put_request(key: &str) -> PutRequest {
-    PutRequest { bucket: BUCKET.into(), key: key.into(), ..Default::default() }
+    PutRequest { bucket: BUCKET.into(), key: key.into(), keys: named_keys(), ..Default::default() }
 }
 
 pub(crate) fn get_request(key: &str) -> GetRequest {
-    GetRequest { bucket: BUCKET.into(), key: key.into(), ..Default::default() }
+    GetRequest { bucket: BUCKET.into(), key: key.into(), keys: named_keys(), ..Default::default() }
 }
 
 impl World {
