@@ -1,7 +1,7 @@
 //! GetObjectAttributes.
 
 use karri_objstore_gateway::{ApiRequest, ApiResponse};
-use karri_objstore_service::{GetRequest, ObjectAttributes, PART_NUMBER_MAX, PartInfo};
+use karri_objstore_service::{CallerKeys, GetRequest, ObjectAttributes, PART_NUMBER_MAX, PartInfo};
 use karri_objstore_wire::{types, write_get_object_attributes};
 
 use crate::S3;
@@ -13,6 +13,7 @@ use crate::encryption;
 use crate::error::{S3Result, invalid_argument, invalid_request};
 use crate::fault::{Subject, from_service};
 use crate::headers::text;
+use crate::key_service::keys_of;
 use crate::response::wire;
 use crate::version::{named_version, with_version};
 
@@ -76,6 +77,7 @@ pub(crate) async fn get_object_attributes(s3: &S3, request: &ApiRequest) -> S3Re
         version,
         conditions: read_conditions(&request.headers)?,
         customer_key: encryption::customer_key(s3, request)?,
+        keys: if asked.checksum { keys_of(s3, request) } else { CallerKeys::default() },
         ..GetRequest::default()
     };
     let found = s3.service.object_attributes(get, after, limit).await;

@@ -19,6 +19,7 @@ use crate::encryption;
 use crate::error::{S3Result, error, error_with, header_not_implemented, invalid_argument, invalid_request};
 use crate::fault::{Subject, from_service};
 use crate::headers::{self, text};
+use crate::key_service::keys_of;
 use crate::lock::asked_lock;
 use crate::names::{check_bucket_name, check_key};
 use crate::put::{content_headers, part_address};
@@ -59,6 +60,7 @@ pub(crate) async fn copy_object(s3: &S3, request: &ApiRequest) -> S3Result<ApiRe
     let asked = CopyRequest {
         encryption,
         encryption_asked: by_request,
+        keys: keys_of(s3, request),
         source_customer_key: encryption::source_customer_key(s3, request)?,
         source_conditions: copy_conditions(&request.headers)?,
         metadata,
@@ -106,6 +108,7 @@ pub(crate) async fn upload_part_copy(s3: &S3, request: &ApiRequest) -> S3Result<
         Some(header) => Some(parse_copy_range(header).ok_or_else(|| malformed_range(header))?),
     };
     let asked = PartCopyRequest {
+        keys: keys_of(s3, request),
         customer_key: customer_key.clone(),
         source_customer_key: encryption::source_customer_key(s3, request)?,
         source_conditions: copy_conditions(&request.headers)?,

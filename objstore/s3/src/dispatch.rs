@@ -16,6 +16,7 @@ use crate::authorize::Identities;
 use crate::error::{S3Result, access_denied, error_with, internal, invalid_argument};
 use crate::fault::{Subject, from_service, from_wire};
 use crate::headers::text;
+use crate::key_service::KeyService;
 use crate::{
     acl, attributes, bucket, config, copy, delete, get, lifecycle, list, list_versions, multipart, multipart_list,
     names, object_lock, post, put, restore, subresource, tagging, versioning, website,
@@ -41,6 +42,7 @@ impl S3Config {
 pub struct S3 {
     pub(crate) service: Arc<ObjectService>,
     pub(crate) identities: Arc<dyn Identities>,
+    pub(crate) keys: Arc<dyn KeyService>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) region: String,
     pub(crate) customer_keys_over_http: bool,
@@ -83,16 +85,18 @@ impl Backend for S3 {
 }
 
 impl S3 {
-    /// Serves `service` to the principals that `identities` knows.
+    /// Serves `service` to the principals that `identities` knows; named keys of encryption are those of `keys`.
     pub fn new(
         service: Arc<ObjectService>,
         identities: Arc<dyn Identities>,
+        keys: Arc<dyn KeyService>,
         clock: Arc<dyn Clock>,
         config: S3Config,
     ) -> Self {
         Self {
             service,
             identities,
+            keys,
             clock,
             customer_keys_over_http: config.customer_keys_over_http,
             region: config.region,

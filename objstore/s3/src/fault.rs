@@ -2,7 +2,7 @@
 
 use http::header::{ALLOW, LAST_MODIFIED, RETRY_AFTER};
 use karri_objstore_gateway::ApiError;
-use karri_objstore_service::{PART_SIZE_BYTES_MIN, ServiceError, UPLOAD_SIZE_BYTES_MAX, VersionRef};
+use karri_objstore_service::{KeyFault, PART_SIZE_BYTES_MIN, ServiceError, UPLOAD_SIZE_BYTES_MAX, VersionRef};
 use karri_objstore_wire::WireError;
 use karri_ring_types::Timestamp;
 
@@ -76,6 +76,7 @@ pub(crate) fn from_service(failure: ServiceError, subject: Subject<'_>) -> ApiEr
             let message = "Versioning must be 'Enabled' on the bucket to apply a Object Lock configuration";
             error("InvalidBucketState", 409, message)
         }
+        ServiceError::Key(fault) => key_fault(fault),
         ServiceError::NoSuchUpload
         | ServiceError::InvalidPart { .. }
         | ServiceError::InvalidPartOrder
@@ -132,6 +133,16 @@ fn bucket_fault(failure: &ServiceError, subject: Subject<'_>) -> ApiError {
         _ => ("NoSuchBucket", 404, "The specified bucket does not exist"),
     };
     error_with(code, status, message, [("BucketName", subject.bucket.to_owned())])
+}
+
+fn key_fault(fault: KeyFault) -> ApiError {
+    match fault {
+        KeyFault::NotFound(message) => error("KMS.NotFoundException", 400, message),
+        KeyFault::Disabled(message) => error("KMS.DisabledException", 400, message),
+        KeyFault::InvalidState(message) => error("KMS.KMSInvalidStateException", 400, message),
+        KeyFault::InvalidUsage(message) => error("KMS.InvalidKeyUsageException", 400, message),
+        KeyFault::AccessDenied(message) => error("AccessDenied", 403, message),
+    }
 }
 
 fn upload_fault(failure: ServiceError, subject: Subject<'_>) -> ApiError {
@@ -252,6 +263,11 @@ mod tests {
             ServiceError::BadDigest { expected: "a".into(), calculated: "b".into() },
             ServiceError::ChecksumMismatch { algorithm: ChecksumAlgorithm::Crc32c },
             ServiceError::InvalidRequest("Why.".into()),
+            ServiceError::Key(KeyFault::NotFound("No key.".into())),
+            ServiceError::Key(KeyFault::Disabled("Off.".into())),
+            ServiceError::Key(KeyFault::InvalidState("Dying.".into())),
+            ServiceError::Key(KeyFault::InvalidUsage("Not so.".into())),
+            ServiceError::Key(KeyFault::AccessDenied("Not you.".into())),
             ServiceError::Source(SourceError::new("secret")),
             ServiceError::SlowDown,
             ServiceError::Unavailable,

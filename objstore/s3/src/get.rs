@@ -8,7 +8,7 @@ use http::header::{
 use http::{HeaderValue, StatusCode};
 use karri_objstore_gateway::{ApiError, ApiRequest, ApiResponse, Caller, ResponseBody};
 use karri_objstore_service::{
-    GetRequest, ObjectInfo, PART_NUMBER_MAX, RangeSpec, STORAGE_CLASS_DEFAULT, Served, ServiceError, VersionRef,
+    CallerKeys, GetRequest, ObjectInfo, PART_NUMBER_MAX, RangeSpec, STORAGE_CLASS_DEFAULT, Served, ServiceError, VersionRef,
 };
 
 use crate::S3;
@@ -20,6 +20,7 @@ use crate::encryption;
 use crate::error::{S3Result, error_with, invalid_argument, invalid_request};
 use crate::fault::{Subject, from_service};
 use crate::headers::{USER_METADATA_PREFIX, text};
+use crate::key_service::keys_of;
 use crate::lifecycle::{Ending, tell_expiration};
 use crate::lock::describe_lock;
 use crate::put::{CHECKSUM_TYPE, set_checksum};
@@ -48,7 +49,7 @@ const OVERRIDES: [(&str, HeaderName); 6] = [
 /// GetObject.
 pub(crate) async fn get_object(s3: &S3, request: &mut ApiRequest) -> S3Result<ApiResponse> {
     let (bucket, key) = object_of(request)?;
-    let get = get_request(s3, request, bucket, key)?;
+    let get = get_request(s3, request, (bucket, key), true)?;
     let customer_key = get.customer_key.clone();
     let outcome = match s3.service.get_object(get).await {
         Ok(outcome) => outcome,
@@ -68,7 +69,9 @@ pub(crate) async fn get_object(s3: &S3, request: &mut ApiRequest) -> S3Result<Ap
 /// HeadObject.
 pub(crate) async fn head_object(s3: &S3, request: &mut ApiRequest) -> S3Result<ApiResponse> {
     let (bucket, key) = object_of(request)?;
-    let get = get_request(s3, request, bucket, key)?;
+    // What is known of an object can be told without its key, but for the checksum.
+    let needs_key = request.headers.contains_key("x-amz-checksum-mode");
+    let get = get_request(s3, request, (bucket, key), needs_key)?;
     let customer_key = get.customer_key.clone();
     let outcome = match s3.service.head_object(get).await {
         Ok(outcome) => outcome,
@@ -90,7 +93,12 @@ async fn tell_end(s3: &S3, request: &ApiRequest, headers: &mut HeaderMap, info: 
     }
 }
 
-fn get_request(s3: &S3, request: &ApiRequest, bucket: &str, key: &str) -> S3Result<GetRequest> {
+fn get_request(
+    s3: &S3,
+    request: &ApiRequest,
+    (bucket, key): (&str, &str),
+    needs_key: bool,
+) -> S3Result<GetRequest> {
     let version = named_version(request)?;
     encryption::refuse_on_read(&request.headers)?;
     let overrides = OVERRIDES.iter().any(|(name, _)| parameter(request, name).is_some());
@@ -111,6 +119,7 @@ fn get_request(s3: &S3, request: &ApiRequest, bucket: &str, key: &str) -> S3Resu
         part_number,
         conditions: read_conditions(&request.headers)?,
         customer_key: encryption::customer_key(s3, request)?,
+        keys: if needs_key { keys_of(s3, request) } else { CallerKeys::default() },
     })
 }
 

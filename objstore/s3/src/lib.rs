@@ -36,6 +36,7 @@ mod error;
 mod fault;
 mod get;
 mod headers;
+mod key_service;
 mod lifecycle;
 mod lifecycle_rules;
 mod list;
@@ -59,3 +60,4 @@ mod website;
 
 pub use authorize::{Account, Identities, OneAccount};
 pub use dispatch::{S3, S3Config};
+pub use key_service::{KeyService, KeyUser};

@@ -21,6 +21,7 @@ use crate::encryption;
 use crate::error::{S3Result, error, invalid_request, malformed_xml};
 use crate::fault::{Subject, from_service, from_wire};
 use crate::headers::{self, text};
+use crate::key_service::keys_of;
 use crate::lock::asked_lock;
 use crate::put::content_headers;
 use crate::response::{empty, quoted, unquoted, wire};
@@ -60,6 +61,7 @@ pub(crate) async fn create_multipart_upload(s3: &S3, request: &ApiRequest) -> S3
     let encryption = encryption::asked(s3, request, bucket).await?.encryption;
     let customer_key = encryption::customer_key(s3, request)?;
     let asked = CreateUploadRequest {
+        keys: keys_of(s3, request),
         encryption,
         content: content_headers(&request.headers)?,
         user_metadata: headers::user_metadata(&request.headers)?,

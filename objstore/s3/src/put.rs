@@ -19,6 +19,7 @@ use crate::encryption;
 use crate::error::{S3Result, error_with, invalid_argument};
 use crate::fault::{Subject, from_service};
 use crate::headers::{self, owned};
+use crate::key_service::keys_of;
 use crate::lifecycle::{Ending, tell_expiration};
 use crate::lock::asked_lock;
 use crate::response::{empty, quoted, set};
@@ -50,6 +51,7 @@ pub(crate) async fn put_object(s3: &S3, request: &mut ApiRequest) -> S3Result<Ap
         owner: access.owner,
         acl: access.acl,
         encryption: asked.encryption,
+        keys: keys_of(s3, request),
         bucket: bucket.clone(),
         key: key.clone(),
     };
@@ -89,6 +91,7 @@ pub(crate) async fn upload_part(s3: &S3, request: &mut ApiRequest) -> S3Result<A
         checksum_algorithm: algorithm,
         checksum: value,
         customer_key: customer_key.clone(),
+        keys: keys_of(s3, request),
         bucket: bucket.clone(),
         key: key.clone(),
     };

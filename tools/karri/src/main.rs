@@ -10,6 +10,7 @@ mod iam;
 mod identities;
 mod logging;
 mod node;
+mod s3_keys;
 mod status;
 mod templates;
 

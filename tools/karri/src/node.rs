@@ -32,6 +32,7 @@ use crate::config::Config;
 use crate::credentials::RootCredentials;
 use crate::iam::{BucketUse, IamCommands};
 use crate::identities::KnownIdentities;
+use crate::s3_keys::S3Keys;
 use crate::status::{StatusService, StatusSources};
 
 /// How long the last writes may take when a node stops.
@@ -193,19 +194,20 @@ pub(crate) async fn run(
     let known = Arc::new(KnownIdentities(identities.view().clone()));
     let customer_keys_over_http = config.s3.customer_keys_over_http;
     let s3_config = S3Config { region: config.s3.region.clone(), customer_keys_over_http };
-    let s3 = Arc::new(S3::new(service, known, clock.clone(), s3_config));
+    let mut kms = Kms::new(identities.clone(), credentials.cluster_key(), &*config.s3.region);
+    if let Some(milliseconds) = config.kms.day_milliseconds {
+        kms = kms.with_day(Duration::from_millis(milliseconds.max(1)));
+    }
+    let kms = Arc::new(kms);
+    tasks.spawn(kms.clone().run(background.clone()));
+    let keys = Arc::new(S3Keys::new(kms.clone(), &config.s3.region));
+    let s3 = Arc::new(S3::new(service, known, keys, clock.clone(), s3_config));
     let admin = Arc::new(Admin::new(sources, identities.view().clone()));
     let cluster_key = credentials.cluster_key();
     let sessions = Sessions::new(cluster_key, identities.view().clone(), clock.clone(), rng.clone());
     let messages = Arc::new(AuthorizationMessages::new(cluster_key));
     let providers = ProviderSettings { private_hosts: config.iam.oidc_private_hosts.clone() };
     let sts = Arc::new(Sts::new(identities.clone(), sessions.clone(), messages, providers, clock.clone()));
-    let mut kms = Kms::new(identities.clone(), cluster_key, &*config.s3.region);
-    if let Some(milliseconds) = config.kms.day_milliseconds {
-        kms = kms.with_day(Duration::from_millis(milliseconds.max(1)));
-    }
-    let kms = Arc::new(kms);
-    tasks.spawn(kms.clone().run(background.clone()));
     let keys = Arc::new(IamCredentials::new(identities, sessions, &*config.s3.region));
     let gateway = Gateway::bind(gateway_config(&config), keys, s3, admin, clock, rng)
         .await

@@ -319,7 +319,7 @@ fn object_permission(action: &str) -> Option<Permission> {
     })
 }
 
-fn identity(caller: &Caller) -> Arc<Principal> {
+pub(crate) fn identity(caller: &Caller) -> Arc<Principal> {
     match caller {
         Caller::Principal(principal) => principal.identity.clone(),
         Caller::Anonymous => Arc::new(Principal::anonymous()),

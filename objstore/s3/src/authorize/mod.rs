@@ -14,5 +14,5 @@ mod rules;
 pub use identities::{Account, Identities, OneAccount};
 
 pub(crate) use actions::{action, extra_actions};
-pub(crate) use judge::Target;
+pub(crate) use judge::{Target, identity};
 pub(crate) use rules::{Ownership, Rules, ownership_document};

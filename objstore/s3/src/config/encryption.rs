@@ -6,7 +6,7 @@ use karri_objstore_wire::{parse_put_bucket_encryption, types, write_get_bucket_e
 
 use super::kept;
 use crate::dispatch::wire_request;
-use crate::error::{S3Result, invalid_argument, malformed_xml};
+use crate::error::{S3Result, error, invalid_argument, malformed_xml};
 use crate::fault::from_wire;
 
 /// The document to keep.
@@ -15,8 +15,10 @@ pub(super) fn check(request: &ApiRequest, body: &[u8]) -> S3Result<Bytes> {
     let mut configuration = input.server_side_encryption_configuration;
     let [rule] = &mut configuration.rules[..] else { return Err(malformed_xml()) };
     let Some(default) = &rule.apply_server_side_encryption_by_default else { return Err(malformed_xml()) };
-    let with_kms =
-        matches!(default.sse_algorithm, types::ServerSideEncryption::AwsKms | types::ServerSideEncryption::AwsKmsDsse);
+    let with_kms = default.sse_algorithm == types::ServerSideEncryption::AwsKms;
+    if default.sse_algorithm == types::ServerSideEncryption::AwsKmsDsse {
+        return Err(error("NotImplemented", 501, "Dual-layer server-side encryption is not implemented."));
+    }
     if default.sse_algorithm == types::ServerSideEncryption::AwsFsx {
         return Err(malformed_xml());
     }

@@ -60,6 +60,22 @@ async fn the_service_keeps_keys_and_buckets_have_a_default() {
     get_with(&s3, "/one/kms", &kms[..1]).await.expect_error(400, "InvalidArgument");
     s3.put("/one/l", &kms[1..], b"x").await.expect_error(400, "InvalidArgument");
     s3.put("/one/l", &[(SSE, "rot13")], b"x").await.expect_error(400, "InvalidArgument");
+    s3.put("/one/l", &[kms[0], (kms[1].0, "none")], b"x").await.expect_error(400, "KMS.NotFoundException");
+    s3.put("/one/l", &[(SSE, "aws:kms:dsse")], b"x").await.expect_error(501, "NotImplemented");
+    // Without a name, the account's own; with an encryption context and a bucket key, both are kept.
+    let context = ("x-amz-server-side-encryption-context", "eyJhIjoiYiJ9");
+    let bucket_key = ("x-amz-server-side-encryption-bucket-key-enabled", "true");
+    let put = s3.put("/one/own", &[kms[0], context, bucket_key], b"own").await.expect(200);
+    assert_eq!((put.header(kms[1].0), put.header(bucket_key.0)), (Some("aws/s3"), Some("true")));
+    let read = s3.get("/one/own").await.expect(200);
+    assert_eq!((read.text().as_str(), read.header(bucket_key.0)), ("own", Some("true")));
+    for bad in ["e", "W10=", "eyJhIjoxfQ==", "eyJhd3M6czM6YXJuIjoiYXJuOmF3czpzMzo6Om90aGVyL2tleSJ9"] {
+        s3.put("/one/l", &[kms[0], (context.0, bad)], b"x").await.expect_error(400, "InvalidArgument");
+    }
+    s3.put("/one/l", &[(SSE, "AES256"), context], b"x").await.expect_error(400, "InvalidArgument");
+    let copy = [("x-amz-copy-source", "/one/own"), kms[0], kms[1]];
+    s3.put("/one/copy", &copy, b"").await.expect(200);
+    assert_eq!(s3.get("/one/copy").await.expect(200).text(), "own");
     let default = "<ServerSideEncryptionConfiguration><Rule><ApplyServerSideEncryptionByDefault><SSEAlgorithm>aws:kms\
                    </SSEAlgorithm><KMSMasterKeyID>key-2</KMSMasterKeyID></ApplyServerSideEncryptionByDefault></Rule>\
                    </ServerSideEncryptionConfiguration>";

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use karri_objstore_gateway::{AdminPages, Gateway, GatewayConfig};
-use karri_objstore_s3::{S3, S3Config};
-use karri_objstore_service::{ObjectService, ServiceConfig};
+use async_trait::async_trait;
+use karri_objstore_s3::{KeyService, KeyUser, S3, S3Config};
+use karri_objstore_service::{KeyFault, NamedKey, ObjectService, ServiceConfig, ServiceError};
 use karri_ring_disk::DiskPath;
 use karri_ring_extent::{ExtentConfig, ExtentStore};
 use karri_ring_meta::{MetaConfig, MetaNode};
@@ -49,6 +50,30 @@ impl AdminPages for Root {
 
     fn metrics(&self) -> String {
         String::new()
+    }
+}
+
+/// A key service that has every key, but `none`, for everyone.
+struct AnyKey;
+
+#[async_trait]
+impl KeyService for AnyKey {
+    async fn describe(&self, _: &KeyUser, key: Option<&str>) -> Result<String, ServiceError> {
+        match key {
+            Some("none") => Err(ServiceError::Key(KeyFault::NotFound("There is none".to_owned()))),
+            key => Ok(key.unwrap_or("aws/s3").to_owned()),
+        }
+    }
+
+    async fn wrap(&self, _: &KeyUser, key: &NamedKey, plain: &[u8; 32]) -> Result<Vec<u8>, ServiceError> {
+        let turned = plain.iter().map(|byte| byte ^ 0xff);
+        Ok(turned.chain(format!("{key:?}").into_bytes()).collect())
+    }
+
+    async fn unwrap(&self, _: &KeyUser, key: &NamedKey, wrapped: &[u8]) -> Result<[u8; 32], ServiceError> {
+        let (turned, asked) = wrapped.split_at(32);
+        assert_eq!(asked, format!("{key:?}").as_bytes(), "wrapped for something else");
+        Ok(std::array::from_fn(|at| turned[at] ^ 0xff))
     }
 }
 
@@ -107,6 +132,7 @@ pub(crate) async fn start_with(statements: &str) -> (Node, Client) {
     let s3 = S3::new(
         service,
         people.clone(),
+        Arc::new(AnyKey),
         clock.clone(),
         S3Config { region: REGION.to_owned(), customer_keys_over_http: true },
     );
