@@ -74,6 +74,9 @@ class Cloud:
         access_key, secret_key = self.root_keys(account)
         user = {"access_key": access_key, "secret_key": secret_key, "email": email, "account_id": account}
         owner = self.client("s3", user).list_buckets()["Owner"]
+        kms = self.client("kms", user)
+        first, second = (kms.create_key(Description=name)["KeyMetadata"]["Arn"] for _ in range(2))
+        user |= {"kms_keyid": first, "kms_keyid2": second}
         return user | {"user_id": owner["ID"], "display_name": owner.get("DisplayName", "")}
 
     def client(self, service, user):

@@ -8,7 +8,8 @@ use http::header::{
 use http::{HeaderValue, StatusCode};
 use karri_objstore_gateway::{ApiError, ApiRequest, ApiResponse, Caller, ResponseBody};
 use karri_objstore_service::{
-    CallerKeys, GetRequest, ObjectInfo, PART_NUMBER_MAX, RangeSpec, STORAGE_CLASS_DEFAULT, Served, ServiceError, VersionRef,
+    CallerKeys, GetRequest, ObjectInfo, PART_NUMBER_MAX, RangeSpec, STORAGE_CLASS_DEFAULT, Served, ServiceError,
+    VersionRef,
 };
 
 use crate::S3;
@@ -93,12 +94,7 @@ async fn tell_end(s3: &S3, request: &ApiRequest, headers: &mut HeaderMap, info: 
     }
 }
 
-fn get_request(
-    s3: &S3,
-    request: &ApiRequest,
-    (bucket, key): (&str, &str),
-    needs_key: bool,
-) -> S3Result<GetRequest> {
+fn get_request(s3: &S3, request: &ApiRequest, (bucket, key): (&str, &str), needs_key: bool) -> S3Result<GetRequest> {
     let version = named_version(request)?;
     encryption::refuse_on_read(&request.headers)?;
     let overrides = OVERRIDES.iter().any(|(name, _)| parameter(request, name).is_some());

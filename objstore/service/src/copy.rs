@@ -46,7 +46,7 @@ impl ObjectService {
                     // Onto itself the record stays, and what it says of the key.
                     let is_elsewhere = (&request.bucket, &request.key) != (&request.source_bucket, &request.source_key);
                     let asked = request.encryption.as_ref();
-                    encryption.is(asked) || (is_elsewhere && encryption.serves(asked))
+                    encryption.serves(asked) && (is_elsewhere || encryption.is(asked))
                 }
             };
             if !shares {

@@ -74,7 +74,8 @@ impl ObjectService {
     pub async fn upload_part_copy(&self, request: PartCopyRequest) -> Result<PartCopyOutcome, ServiceError> {
         check_part_number(request.part_number)?;
         let upload = self.open_upload(&request.bucket, &request.key, &request.upload_id).await?;
-        let key = self.open_key(upload.record.encryption.as_deref(), request.customer_key.as_ref(), &request.keys).await?;
+        let key =
+            self.open_key(upload.record.encryption.as_deref(), request.customer_key.as_ref(), &request.keys).await?;
         for _ in 0..ATTEMPTS_MAX {
             let mut source = self.find(&request.source_bucket, &request.source_key, request.source_version).await?;
             self.unlock(&mut source, request.source_customer_key.as_ref(), &request.keys).await?;

@@ -11,11 +11,11 @@ use karri_ring_types::DataId;
 
 use crate::api::{Content, GetOutcome, GetRequest, HeadOutcome, ObjectInfo, RangeSpec, Served, ServedPart};
 use crate::buckets::in_bucket;
-use crate::ports::CallerKeys;
 use crate::cipher::{BodyKey, CustomerKey, EncryptionMode, ObjectKey, open_body, sealed_range};
 use crate::evaluator::{OBJECT_FOUND, OBJECT_NO_KEY};
 use crate::keys::BucketId;
 use crate::messages::{PartRows, Query};
+use crate::ports::CallerKeys;
 use crate::ports::Extents;
 use crate::records::{Data, PartRecord, PartRun, VersionRecord, decode_and_tail};
 use crate::service::check_key;

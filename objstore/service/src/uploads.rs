@@ -119,7 +119,8 @@ impl ObjectService {
             also: sent.filter(|sent| *sent != upload.record.algorithm),
             checksum: request.checksum.clone(),
         };
-        let key = self.open_key(upload.record.encryption.as_deref(), request.customer_key.as_ref(), &request.keys).await?;
+        let key =
+            self.open_key(upload.record.encryption.as_deref(), request.customer_key.as_ref(), &request.keys).await?;
         let outcome = self.store_part(&upload, request.part_number, source, &claims, key).await?;
         // A checksum that the client sent is told again, even where the upload keeps another.
         Ok(PartOutcome { checksum: outcome.checksum.or(request.checksum), ..outcome })

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use karri_objstore_gateway::{AdminPages, Gateway, GatewayConfig};
 use async_trait::async_trait;
+use karri_objstore_gateway::{AdminPages, Gateway, GatewayConfig};
 use karri_objstore_s3::{KeyService, KeyUser, S3, S3Config};
 use karri_objstore_service::{KeyFault, NamedKey, ObjectService, ServiceConfig, ServiceError};
 use karri_ring_disk::DiskPath;

@@ -5,8 +5,8 @@ use md5::{Digest, Md5};
 
 use super::support::{BUCKET, World, collect, content, get_request, named_keys, put_request, world};
 use crate::{
-    CallerKeys, CompleteRequest, CompletedPart, CopyRequest, CreateUploadRequest, CustomerKey, Encryption, EncryptionMode,
-    GetRequest, KeyFault, NamedKey, PartCopyRequest, PartRequest, PutRequest, RangeSpec, ServiceError,
+    CallerKeys, CompleteRequest, CompletedPart, CopyRequest, CreateUploadRequest, CustomerKey, Encryption,
+    EncryptionMode, GetRequest, KeyFault, NamedKey, PartCopyRequest, PartRequest, PutRequest, RangeSpec, ServiceError,
 };
 
 const SIZES: [usize; 4] = [10, 30_000, 70_000, 300_000];
@@ -147,8 +147,12 @@ async fn copies_between_all_ways() {
     for size in [100, 150_000] {
         let plain = content(size);
         for (from, to) in all().flat_map(|from| all().map(move |to| (from.clone(), to))) {
-            // The copy's key is wrapped for the copy.
-            let to = to.map(|to| if let Encryption::Kms(_) = to { Encryption::Kms(named("to")) } else { to });
+            // The copy's key is wrapped for the copy, and its client has another.
+            let to = to.map(|to| match to {
+                Encryption::Kms(_) => Encryption::Kms(named("to")),
+                Encryption::Customer(_) => Encryption::Customer(customer(2)),
+                Encryption::S3 => to,
+            });
             let put = PutRequest { encryption: from.clone(), ..put_request("from") };
             world.service.put_object(put, &mut Some(plain.clone())).await.expect("put");
             let copy = CopyRequest {

@@ -20,7 +20,10 @@ use crate::messages::Command;
 use crate::ports::{Extents, Meta, Sink};
 use crate::records::decode_with_tail;
 use crate::rows::{Rows, Step, Visit};
-use crate::{ByteSource, Checksum, CreateBucketRequest, GetOutcome, GetRequest, ObjectService, Owner as BucketOwner, PutOutcome, PutRequest, ServiceConfig, ServiceError, SourceError, CallerKeys, KeyFault, NamedKey, NamedKeys};
+use crate::{
+    ByteSource, CallerKeys, Checksum, CreateBucketRequest, GetOutcome, GetRequest, KeyFault, NamedKey, NamedKeys,
+    ObjectService, Owner as BucketOwner, PutOutcome, PutRequest, ServiceConfig, ServiceError, SourceError,
+};
 
 type State = BTreeMap<(bool, u8, Vec<u8>), Bytes>;
 
