@@ -1,5 +1,7 @@
 //! The key service, with boto3 and aws-cli: on a cluster, each call through another node.
 
+use std::path::Path;
+
 use anyhow::{Result, ensure};
 use karri_tests_clients::{Workbench, python_client};
 
@@ -42,11 +44,36 @@ async fn aws_cli_speaks_to_it() -> Result<()> {
     let plain = format!("fileb://{}", bench.text_path("plain"));
     let encrypt = ["encrypt", "--key-id", "alias/cli", "--plaintext", &plain];
     let sealed = aws(&[&encrypt[..], &context, &text, &["CiphertextBlob"]].concat()).await?;
-    bench.run(std::path::Path::new("sh"), &["-c", &format!("echo {} | base64 -d >sealed", sealed.trim())]).await?;
+    bench.run(Path::new("sh"), &["-c", &format!("echo {} | base64 -d >sealed", sealed.trim())]).await?;
     let sealed = format!("fileb://{}", bench.text_path("sealed"));
     let decrypt = ["decrypt", "--ciphertext-blob", &sealed];
     let opened = aws(&[&decrypt[..], &context, &text, &["Plaintext"]].concat()).await?;
     ensure!(opened.trim() == "Y2FuYXJ5", "{opened}");
     ensure!(aws(&["list-aliases"]).await?.contains("alias/cli"), "the alias is not listed");
     Ok(())
+}
+
+/// Runs the script and looks at every byte that the nodes have written.
+async fn objects(nodes: usize) -> Result<()> {
+    let bench = boto3(nodes, "sse_kms.py", "sse-kms: all passed").await?;
+    for node in 0..nodes {
+        let folder = bench.cluster.data_dir(node).display().to_string();
+        // That it looks where data is: the name of a bucket is there, and not sealed.
+        let sought = async |text: &str| bench.try_run(Path::new("grep"), &["-rlaF", text, &folder]).await;
+        let (found, files, _) = sought("kms-bucket").await?;
+        ensure!(found && !files.is_empty(), "nothing was looked at");
+        let (found, files, _) = sought("canary that must be on no disk").await?;
+        ensure!(!found, "node {node} has the plain text in {files}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn objects_on_one_node() -> Result<()> {
+    objects(1).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn objects_on_three_nodes() -> Result<()> {
+    objects(3).await
 }
