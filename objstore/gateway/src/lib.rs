@@ -32,6 +32,8 @@ mod form;
 mod form_api;
 mod form_error;
 mod form_handler;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod handler;
 mod json_api;
 mod json_handler;

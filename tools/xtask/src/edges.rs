@@ -68,6 +68,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     ("tests/cluster", &[]),
     ("tests/clients", &["tests/cluster"]),
+    ("tests/attack", &["tests/cluster", "objstore/wire", "iam/wire"]),
+    // The parsers, and no more of what is around them.
+    ("tests/fuzz", &["iam/policy", "iam/wire", "objstore/gateway", "objstore/wire"]),
     ("bench", &["tests/cluster"]),
 ];
 

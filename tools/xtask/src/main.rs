@@ -2,6 +2,7 @@
 //! checks the tree and changes nothing, `cargo xtask fix` mends what can be mended.
 
 mod edges;
+mod fuzz;
 mod s3_tests;
 mod setup;
 mod verify;
@@ -15,6 +16,7 @@ usage: cargo xtask <command>
 
   dev [args]     install what is missing, build, and run `karri dev [args]`
   s3-tests       run a checkout of ceph/s3-tests against Karri; fails when a case of the list fails
+  fuzz           run a fuzz target: fuzz <target> [--seconds N]; without a target, list them
   test           install what is missing (test clients too), run `verify` and every test
   build          install what is missing and build everything
   verify         fmt, clippy, import edges, generated files, licences; changes nothing
@@ -30,6 +32,7 @@ fn main() -> Result<()> {
     match command.as_str() {
         "dev" => dev(&workshop, &rest),
         "s3-tests" => s3_tests::s3_tests(&workshop, &rest),
+        "fuzz" => fuzz::fuzz(&workshop, &rest),
         "test" => test(&workshop, &rest),
         "build" => {
             workshop.prepare()?;

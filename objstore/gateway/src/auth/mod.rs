@@ -186,7 +186,7 @@ impl Authenticator {
         credentials: &dyn Credentials,
         now: u64,
     ) -> Result<Authenticated, ApiError> {
-        v2::check_parameters(head)?;
+        v2::check_parameters(claim, head)?;
         v2::check_time(claim, head.headers, now)?;
         let token = v2::token(head)?;
         let credential = lookup(credentials, claim.access_key, token).await?;

@@ -58,6 +58,23 @@ const SIGNED_PARAMETERS: [&str; 34] = [
 /// The one header that clients move into the query of a presigned request; it is signed as a header.
 const TOKEN: &str = "x-amz-security-token";
 
+/// Parameters that make another request of a path and are not signed: they are younger than the version.
+const UNSIGNED_SUB_RESOURCES: [&str; 13] = [
+    "abac",
+    "attributes",
+    "intelligent-tiering",
+    "legal-hold",
+    "metadataConfiguration",
+    "metadataInventoryTable",
+    "metadataJournalTable",
+    "metadataTable",
+    "ownershipControls",
+    "renameObject",
+    "retention",
+    "select",
+    "session",
+];
+
 /// What a request claims.
 #[derive(Debug)]
 pub(crate) struct Claim<'a> {
@@ -101,13 +118,14 @@ pub(crate) fn from_query<'a>(head: &Head<'a>) -> Result<Claim<'a>, ApiError> {
     }
 }
 
-/// Version 2 signs `x-amz-*` headers but not parameters of such names, which services take for headers: whoever has
-/// a presigned URL could add some.
-pub(crate) fn check_parameters(head: &Head<'_>) -> Result<(), ApiError> {
+/// Version 2 signs `x-amz-*` headers but not parameters of such names, which services take for headers, and not the
+/// younger sub-resources: whoever has a presigned URL could add some.
+pub(crate) fn check_parameters(claim: &Claim<'_>, head: &Head<'_>) -> Result<(), ApiError> {
     let is_header =
         |name: &str| name != TOKEN && name.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("x-amz-"));
-    let unsigned: Vec<&str> =
-        head.target.query.iter().map(|(name, _)| name.as_str()).filter(|name| is_header(name)).collect();
+    let makes_another = |name: &str| claim.presigned() && UNSIGNED_SUB_RESOURCES.contains(&name);
+    let names = head.target.query.iter().map(|(name, _)| name.as_str());
+    let unsigned: Vec<&str> = names.filter(|name| is_header(name) || makes_another(name)).collect();
     if unsigned.is_empty() {
         return Ok(());
     }

@@ -21,7 +21,7 @@ const LINGER_TIME: Duration = Duration::from_secs(10);
 /// The bytes of a request's body as they come.
 pub(crate) enum Source {
     Bytes(Option<Bytes>),
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     Pieces(std::vec::IntoIter<Bytes>),
     Network(Box<Network>),
     /// The file of a form.
@@ -87,7 +87,7 @@ impl Source {
         Self::Bytes(Some(bytes))
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn pieces(pieces: Vec<Bytes>) -> Self {
         Self::Pieces(pieces.into_iter())
     }
@@ -103,7 +103,7 @@ impl Source {
     pub(crate) async fn read(&mut self) -> Result<Option<Bytes>, BodyError> {
         match self {
             Self::Bytes(bytes) => Ok(bytes.take().filter(|bytes| !bytes.is_empty())),
-            #[cfg(test)]
+            #[cfg(any(test, fuzzing))]
             Self::Pieces(pieces) => Ok(pieces.next()),
             Self::Network(network) => network.read().await,
             // A file reads from the network, never from another form; the box ends the type's recursion.

@@ -18,6 +18,8 @@ use crate::error::ApiError;
 use crate::target::Target;
 
 pub(crate) use self::multipart::FilePart;
+#[cfg(any(test, fuzzing))]
+pub(crate) use self::policy::FormPolicy;
 
 /// Fields that become the header of the same name. All that begin with `x-amz-` do too, but for the signature's.
 const HEADER_FIELDS: [&str; 6] =
