@@ -44,7 +44,7 @@ pub enum PolicyErrorKind {
     /// A version other than 2008-10-17 and 2012-10-17.
     #[error("The policy must contain a valid version string")]
     Version,
-    /// An effect other than Allow and Deny.
+    /// An effect other than Allow and Deny, and Limit where that may stand.
     #[error("Invalid effect: {0}")]
     Effect(String),
     /// Two statements have one Sid.
@@ -78,6 +78,9 @@ pub enum PolicyErrorKind {
         "Policy has an invalid condition key: conditions must be prefaced by a vendor, e.g., iam, s3, ec2, etc.: {0}"
     )]
     ConditionKey(String),
+    /// A quota that no service enforces.
+    #[error("Unknown quota key: {0}")]
+    QuotaKey(String),
     /// A value that its operator cannot read.
     #[error("Invalid value for condition operator {operator}: {value}")]
     ConditionValue {

@@ -218,6 +218,7 @@ fn side(policies: &[Arc<Policy>], source: PolicySource, facts: &Facts<'_>) -> Ve
             let slot = match statement.effect {
                 Effect::Allow => &mut verdict.allow,
                 Effect::Deny => &mut verdict.deny,
+                Effect::Limit => continue,
             };
             if slot.is_none() && statement.applies(facts) {
                 *slot = Some(Cause { source, policy: policy_index, statement: statement_index });
@@ -257,6 +258,7 @@ fn resource_side(policy: &Policy, facts: &Facts<'_>) -> ResourceVerdict {
                     verdict.allow = Some((reach, cause));
                 }
             }
+            Effect::Limit => {}
         }
     }
     verdict

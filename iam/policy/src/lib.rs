@@ -37,6 +37,7 @@ mod policy;
 mod principal;
 mod principal_match;
 mod public;
+mod quota;
 mod time;
 
 pub use arn::{Arn, ArnError};
@@ -45,3 +46,4 @@ pub use error::{PolicyError, PolicyErrorKind};
 pub use evaluate::{Cause, Decision, Grant, Policies, PolicySource, Reason, Request, evaluate, evaluate_with};
 pub use policy::{Effect, POLICY_BYTES_MAX, Policy, PolicyKind, STATEMENTS_MAX, Span, Statement};
 pub use principal::{Principal, PrincipalKind, Session};
+pub use quota::{QuotaKey, has_quotas, quota};

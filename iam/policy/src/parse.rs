@@ -9,6 +9,7 @@ use crate::key::ConditionKey;
 use crate::parse_principal;
 use crate::pattern::{Pattern, Syntax};
 use crate::policy::{Effect, Matcher, POLICY_BYTES_MAX, Policy, PolicyKind, STATEMENTS_MAX, Span, Statement};
+use crate::quota::QuotaKey;
 
 pub(crate) type Result<T> = std::result::Result<T, PolicyError>;
 
@@ -45,7 +46,8 @@ pub(crate) fn policy(text: &str, kind: PolicyKind) -> Result<Policy> {
     }
     let statements = nodes.iter().map(|node| document.statement(node, variables)).collect::<Result<Vec<_>>>()?;
     document.check_sids(nodes, &statements)?;
-    Ok(Policy { kind, id, statements })
+    let has_limits = statements.iter().any(|statement| statement.effect == Effect::Limit);
+    Ok(Policy { kind, id, statements, has_limits })
 }
 
 /// A list, or one value in place of a list.
@@ -169,12 +171,16 @@ impl Document<'_> {
             (_, None) => return Err(missing("Resource")),
             (_, Some((at, is_negated))) => Some(self.resources(at, is_negated, variables)?),
         };
+        let mut limits = Vec::new();
         let conditions = match found.condition {
-            Some(block) => self.conditions(block, variables)?,
+            Some(block) => self.conditions(block, variables, (effect == Effect::Limit).then_some(&mut limits))?,
             None => Vec::new(),
         };
+        if effect == Effect::Limit && limits.is_empty() {
+            return Err(missing("Condition with a quota key"));
+        }
         let span = Span { start: self.place(node.at), end: self.place(node.end) };
-        Ok(Statement { sid, effect, span, principals, actions, resources, conditions })
+        Ok(Statement { sid, effect, span, principals, actions, resources, conditions, limits })
     }
 
     fn place(&self, at: usize) -> (usize, usize) {
@@ -208,6 +214,8 @@ impl Document<'_> {
         match self.string(node, "Effect")? {
             "Allow" => Ok(Effect::Allow),
             "Deny" => Ok(Effect::Deny),
+            // Eucalyptus writes it either way. A quota is of a caller, not of a resource.
+            "Limit" | "limit" if self.kind == PolicyKind::Identity => Ok(Effect::Limit),
             other => Err(self.error(node.at, PolicyErrorKind::Effect(other.to_owned()))),
         }
     }
@@ -244,7 +252,13 @@ impl Document<'_> {
         Ok(Matcher { is_negated, patterns })
     }
 
-    fn conditions(&self, block: &Node, variables: bool) -> Result<Vec<Condition>> {
+    /// `limits` takes the quotas of a statement that sets some.
+    fn conditions(
+        &self,
+        block: &Node,
+        variables: bool,
+        mut limits: Option<&mut Vec<(QuotaKey, u64)>>,
+    ) -> Result<Vec<Condition>> {
         let mut conditions = Vec::new();
         for operator in self.object(block, "Condition")? {
             let form = Form::parse(&operator.name)
@@ -259,6 +273,12 @@ impl Document<'_> {
                 if values.is_empty() {
                     return Err(self.error(key.node.at, PolicyErrorKind::MissingField("a condition's value")));
                 }
+                if let Some(limits) = limits.as_deref_mut()
+                    && is_quota(&key.name)
+                {
+                    limits.push(self.limit(&operator.name, key, nodes, &values)?);
+                    continue;
+                }
                 let operands = Operands::compile(form.base, &operator.name, &values, variables)
                     .map_err(|(at, kind)| self.error(nodes[at].at, kind))?;
                 conditions.push(Condition::new(form, ConditionKey::new(&key.name), operands));
@@ -267,12 +287,34 @@ impl Document<'_> {
         Ok(conditions)
     }
 
+    fn limit(&self, operator: &str, key: &Member, nodes: &[Node], values: &[&str]) -> Result<(QuotaKey, u64)> {
+        if !operator.eq_ignore_ascii_case("NumericLessThanEquals") {
+            return Err(self.error(key.at, PolicyErrorKind::Operator(operator.to_owned())));
+        }
+        // A quota that nobody would enforce is refused.
+        let known = QuotaKey::parse(&key.name);
+        let known = known.ok_or_else(|| self.error(key.at, PolicyErrorKind::QuotaKey(key.name.clone())))?;
+        match values {
+            [value] if value.bytes().all(|byte| byte.is_ascii_digit()) => value.parse().ok(),
+            _ => None,
+        }
+        .map(|limit| (known, limit))
+        .ok_or_else(|| {
+            let value = values.join(", ");
+            self.error(nodes[0].at, PolicyErrorKind::ConditionValue { operator: operator.to_owned(), value })
+        })
+    }
+
     fn condition_value<'n>(&self, node: &'n Node) -> Result<&'n str> {
         match &node.value {
             Value::String(text) | Value::Bare(text) => Ok(text),
             _ => Err(self.error(node.at, PolicyErrorKind::Syntax("a condition's value must be a string".to_owned()))),
         }
     }
+}
+
+fn is_quota(key: &str) -> bool {
+    key.split_once(':').is_some_and(|(_, name)| name.get(..6).is_some_and(|head| head.eq_ignore_ascii_case("quota-")))
 }
 
 fn is_plain(action: &str) -> bool {

@@ -7,6 +7,7 @@ use crate::key::ConditionKey;
 use crate::parse;
 use crate::pattern::Pattern;
 use crate::principal_match::{Entry, Principals};
+use crate::quota::QuotaKey;
 
 /// The largest document that is compiled. AWS's own limits are lower (20 KiB of a bucket, 6,144 characters of a
 /// managed policy) and for the caller to hold, who knows which applies.
@@ -34,6 +35,8 @@ pub enum Effect {
     Allow,
     /// They are refused, whatever else allows them.
     Deny,
+    /// They neither allow nor deny: they set a [quota](crate::quota).
+    Limit,
 }
 
 /// A compiled policy: immutable, and cheap to evaluate and to share (`Arc<Policy>`).
@@ -53,6 +56,8 @@ pub struct Policy {
     pub(crate) kind: PolicyKind,
     pub(crate) id: Option<String>,
     pub(crate) statements: Vec<Statement>,
+    /// Whether a statement sets a quota.
+    pub(crate) has_limits: bool,
 }
 
 /// One compiled statement.
@@ -66,6 +71,8 @@ pub struct Statement {
     /// Absent in a trust policy, whose resource is the role itself.
     pub(crate) resources: Option<Matcher>,
     pub(crate) conditions: Vec<Condition>,
+    /// Of a Limit.
+    pub(crate) limits: Vec<(QuotaKey, u64)>,
 }
 
 /// Where a statement is in its document: lines and columns from 1, the end exclusive.
@@ -129,7 +136,7 @@ impl Statement {
         self.sid.as_deref()
     }
 
-    /// Allow or Deny.
+    /// Allow, Deny or Limit.
     pub fn effect(&self) -> Effect {
         self.effect
     }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use karri_iam_policy::{
-    Context, Decision, Policies, Policy, PolicyKind, PolicySource, Principal, PrincipalKind, Request, Session, evaluate,
+    Context, Decision, Policies, Policy, PolicyKind, PolicySource, Principal, PrincipalKind, QuotaKey, Request,
+    Session, evaluate, quota,
 };
 
 const ACCOUNT: &str = "123456789012";
@@ -168,4 +169,52 @@ fn policies_are_public_unless_pinned_to_somebody() {
     assert!(is_public(r#""*""#, r#""StringLike": {"aws:PrincipalAccount": "12345678*"}"#));
     assert!(is_public(r#""*""#, r#""StringEqualsIfExists": {"aws:PrincipalAccount": "123456789012"}"#));
     assert!(is_public(r#""*""#, r#""Bool": {"aws:SecureTransport": "true"}"#));
+}
+
+#[test]
+fn limits_neither_allow_nor_deny_and_the_lowest_counts() {
+    let limit = |action: &str, key: &str, number: &str| {
+        format!(
+            r#"{{"Effect": "Limit", "Action": "{action}", "Resource": "arn:aws:s3:::a*",
+                "Condition": {{"NumericLessThanEquals": {{"{key}": {number}}}}}}}"#
+        )
+    };
+    let parse = |statements: &[String]| {
+        let text = format!(r#"{{"Version": "2012-10-17", "Statement": [{}]}}"#, statements.join(","));
+        Policy::parse(&text, PolicyKind::Identity)
+    };
+    let statements = [
+        limit("s3:PutObject", "s3:quota-bucketsize", "\"20\""),
+        limit("s3:*", "S3:Quota-BucketSize", "10"),
+        limit("s3:CreateBucket", "s3:quota-bucketnumber", "\"3\""),
+    ];
+    let policies =
+        Policies { identity: vec![parse(&statements).map(Arc::new).expect("the document is valid")], boundary: None };
+    let mut principal = Principal::account_root("123456789012", "");
+    principal.kind = PrincipalKind::User;
+    let context = Context::new(0);
+    let ask = |action: &'static str, resource: &'static str, key| {
+        let request =
+            Request { principal: &principal, action, resource, resource_account: "123456789012", context: &context };
+        assert!(!evaluate(&request, &policies, None).is_allowed());
+        quota(&request, &policies, key)
+    };
+    assert_eq!(ask("s3:PutObject", "arn:aws:s3:::abc/k", QuotaKey::BucketSize), Some(10));
+    assert_eq!(ask("s3:PutObject", "arn:aws:s3:::b/k", QuotaKey::BucketSize), None);
+    assert_eq!(ask("s3:PutObject", "arn:aws:s3:::abc/k", QuotaKey::BucketNumber), None);
+    assert_eq!(ask("s3:CreateBucket", "arn:aws:s3:::abc", QuotaKey::BucketNumber), Some(3));
+    for refused in [
+        limit("s3:PutObject", "s3:quota-dreams", "1"),
+        limit("s3:PutObject", "s3:quota-buckettotalsize", "1"),
+        limit("s3:PutObject", "ec2:quota-vminstancenumber", "1"),
+        limit("s3:PutObject", "s3:quota-bucketsize", "\"-1\""),
+        limit("s3:PutObject", "s3:quota-bucketsize", "[1, 2]"),
+        limit("s3:PutObject", "s3:prefix", "1"),
+        limit("s3:PutObject", "s3:quota-bucketsize", "1").replace("LessThanEquals", "LessThan"),
+    ] {
+        assert!(parse(std::slice::from_ref(&refused)).is_err(), "{refused}");
+    }
+    let of_a_bucket = statements[0].replace(r#""Action""#, r#""Principal": "*", "Action""#);
+    let text = format!(r#"{{"Version": "2012-10-17", "Statement": [{of_a_bucket}]}}"#);
+    assert!(Policy::parse(&text, PolicyKind::Resource).is_err());
 }

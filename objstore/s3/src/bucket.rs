@@ -40,7 +40,7 @@ pub(crate) async fn create_bucket(s3: &S3, request: &mut ApiRequest) -> S3Result
         region: s3.region.clone(),
         object_lock: asks_for_lock(request)?,
     };
-    match s3.service.create_bucket(asked).await {
+    match s3.service.create_bucket_within(asked, s3.buckets_max(request, bucket)).await {
         Ok(_) => access.keep(s3, bucket).await?,
         // As AWS does it in its first region, where scripts count on it.
         Err(ServiceError::BucketAlreadyOwnedByYou) if s3.region == FIRST_REGION => access.check(s3, bucket).await?,

@@ -74,6 +74,7 @@ pub(crate) async fn copy_object(s3: &S3, request: &ApiRequest) -> S3Result<ApiRe
         conditions: write_conditions(&request.headers)?,
         source_bucket: source.bucket.clone(),
         source_key: source.key.clone(),
+        quota: s3.write_quota(request, bucket, key),
         bucket: bucket.to_owned(),
         key: key.to_owned(),
     };

@@ -209,6 +209,9 @@ fn content_fault(failure: ServiceError) -> ApiError {
             507,
             "The storage is full and refuses writes until there is room again.",
         )),
+        ServiceError::QuotaExceeded => {
+            error("QuotaExceeded", 403, "The request would exceed a quota of your account or user.")
+        }
         ServiceError::SlowDown => retry_later(error("SlowDown", 503, "Please reduce your request rate.")),
         ServiceError::Unavailable => {
             retry_later(error("ServiceUnavailable", 503, "Service is unable to handle request."))
@@ -269,6 +272,7 @@ mod tests {
             ServiceError::Key(KeyFault::InvalidUsage("Not so.".into())),
             ServiceError::Key(KeyFault::AccessDenied("Not you.".into())),
             ServiceError::Source(SourceError::new("secret")),
+            ServiceError::QuotaExceeded,
             ServiceError::SlowDown,
             ServiceError::Unavailable,
             ServiceError::DiskFull,

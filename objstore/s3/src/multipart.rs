@@ -125,6 +125,7 @@ pub(crate) async fn complete_multipart_upload(s3: &S3, request: &mut ApiRequest)
         checksum_type: text(&request.headers, "x-amz-checksum-type")?.map(parse_type).transpose()?,
         size: object_size(request)?,
         upload_id: upload_id.to_owned(),
+        quota: s3.write_quota(request, bucket, key),
         bucket: bucket.to_owned(),
         key: key.to_owned(),
     };

@@ -52,6 +52,7 @@ pub(crate) async fn put_object(s3: &S3, request: &mut ApiRequest) -> S3Result<Ap
         acl: access.acl,
         encryption: asked.encryption,
         keys: keys_of(s3, request),
+        quota: s3.write_quota(request, &bucket, &key),
         bucket: bucket.clone(),
         key: key.clone(),
     };

@@ -28,7 +28,9 @@ pub(crate) async fn put(s3: &S3, request: &mut ApiRequest) -> S3Result<ApiRespon
     let body = document(request, Operation::PutObjectTagging).await?;
     verify_claims(request, &body)?;
     let tagging = parse_put_object_tagging(&wire_request(request), &body).map_err(from_wire)?.tagging;
-    replace(s3, request, tags::of_object(tagging)?, StatusCode::OK).await
+    let tags = tags::of_object(tagging)?;
+    s3.authorize_tagging(request, &tags).await?;
+    replace(s3, request, tags, StatusCode::OK).await
 }
 
 /// DeleteObjectTagging.

@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::cipher::{CustomerKey, Encryption, EncryptionMode};
 use crate::ports::CallerKeys;
-use crate::{Checksum, ChecksumAlgorithm, ChecksumType, Conditions, ObjectLock, ServiceError, SourceError, VersionRef};
+use crate::{
+    Checksum, ChecksumAlgorithm, ChecksumType, Conditions, ObjectLock, Quota, ServiceError, SourceError, VersionRef,
+};
 
 /// Most bytes of a key.
 pub const KEY_SIZE_BYTES_MAX: usize = 1024;
@@ -140,6 +142,8 @@ pub struct PutRequest {
     pub owner: Option<Owner>,
     /// Access control list, as the caller reads it.
     pub acl: Option<Vec<u8>>,
+    /// What the writer may have in the bucket then.
+    pub quota: Quota,
 }
 
 /// An object was written.

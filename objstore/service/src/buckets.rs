@@ -55,6 +55,18 @@ impl ObjectService {
     /// # Errors
     /// `InvalidBucketName`, `BucketAlreadyOwnedByYou`, `BucketAlreadyExists`.
     pub async fn create_bucket(&self, request: CreateBucketRequest) -> Result<BucketInfo, ServiceError> {
+        self.create_bucket_within(request, None).await
+    }
+
+    /// As [`ObjectService::create_bucket`], if the owner then has at most so many.
+    ///
+    /// # Errors
+    /// `QuotaExceeded`.
+    pub async fn create_bucket_within(
+        &self,
+        request: CreateBucketRequest,
+        buckets_max: Option<u64>,
+    ) -> Result<BucketInfo, ServiceError> {
         if !is_bucket_name(&request.name) {
             return Err(ServiceError::InvalidBucketName);
         }
@@ -72,10 +84,11 @@ impl ObjectService {
                 created: Timestamp(0),
                 region: region.clone(),
                 state,
+                metered: false,
             };
             let entry = DirectoryEntry { id, state: EntryState::Creating, record };
-            let there: DirectoryEntry =
-                self.directory_command(&DirectoryCommand::Reserve { entry: Box::new(entry) }).await?;
+            let reserve = DirectoryCommand::Reserve { entry: Box::new(entry), buckets_max };
+            let there = self.directory_command::<Answer<DirectoryEntry>>(&reserve).await??;
             let own = there.record.owner.account_id == owner.account_id;
             match there.state {
                 EntryState::Creating if there.id == id || own => return self.finish_creation(there).await,

@@ -88,6 +88,7 @@ impl ObjectService {
             acl: request.acl.clone(),
             encryption: request.encryption.clone(),
             keys: request.keys.clone(),
+            quota: request.quota,
             ..PutRequest::default()
         };
         let mut bytes = ContentSource { content: self.content(source, 0..record.size)?, failure: None };
@@ -124,18 +125,19 @@ impl ObjectService {
             return self.command(&route, &Command::CopyWithin(Box::new(copy))).await;
         }
         if record.data == Data::Inline {
-            return self.commit(route, conditions, &record, &source.inline).await;
+            return self.commit(route, conditions, request.quota, &record, &source.inline).await;
         }
         let held = match self.hold(source, route.clone()).await? {
             Ok(held) => held,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        self.to_the_end(|service| async move {
+        let quota = request.quota;
+        self.to_the_end(move |service| async move {
             let mut record = record;
             if let Data::Extents { loan, .. } | Data::Parts { loan, .. } = &mut record.data {
                 *loan = Some(held.loan.clone());
             }
-            let answer = service.commit(route, conditions, &record, &[]).await;
+            let answer = service.commit(route, conditions, quota, &record, &[]).await;
             service.settle(held, &answer).await;
             answer
         })

@@ -172,6 +172,9 @@ pub enum ServiceError {
     /// The body did not arrive whole; nothing was stored.
     #[error("body")]
     Source(#[from] SourceError),
+    /// There would be more than a quota of the writer allows.
+    #[error("quota exceeded")]
+    QuotaExceeded,
     /// Too many requests at once, or too many of one object; try again.
     #[error("slow down")]
     SlowDown,

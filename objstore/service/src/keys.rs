@@ -37,6 +37,8 @@ pub(crate) const LIFECYCLE: Table = Table(29);
 pub(crate) const BUCKET_NAMES: Table = Table(30);
 /// Buckets by owner, in the system range. `account id | 0 | name`.
 pub(crate) const BUCKET_OWNERS: Table = Table(31);
+/// How much is in a bucket, where it is metered. `bucket id`.
+pub(crate) const USAGE: Table = Table(40);
 
 const ID_BYTES: usize = 16;
 const TERMINATOR: [u8; 2] = [0, 1];

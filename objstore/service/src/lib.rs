@@ -35,6 +35,7 @@ mod operations;
 mod part_copy;
 mod ports;
 mod put;
+mod quota;
 mod read;
 mod records;
 mod rows;
@@ -70,6 +71,7 @@ pub use operations::{
     VersionsPage,
 };
 pub use ports::{CallerKeys, NamedKeys};
+pub use quota::Quota;
 pub use service::{ObjectService, ServiceConfig};
 pub use settings::{BucketConfigKind, BucketSettings};
 pub use versioning::{

@@ -11,8 +11,8 @@ use crate::records::{
     Access, BucketRecord, CurrentRecord, Description, DirectoryEntry, Loan, PartRecord, UploadRecord, VersionRecord,
 };
 use crate::{
-    BucketConfigKind, BucketLock, BucketState, Checksum, ChecksumAlgorithm, ChecksumType, Conditions, Owner, Retention,
-    VersionRef, Versioning,
+    BucketConfigKind, BucketLock, BucketState, Checksum, ChecksumAlgorithm, ChecksumType, Conditions, Owner, Quota,
+    Retention, VersionRef, Versioning,
 };
 
 /// A change. Each may be sent again and has its effect once.
@@ -106,6 +106,15 @@ pub(crate) enum Command {
     LifecycleProgress {
         id: BucketId,
         progress: Box<LifecycleProgress>,
+    },
+    /// Carries out the command that follows, which changes versions, if the bucket then has no more than this. The
+    /// answer is that of the command.
+    Within {
+        quota: Quota,
+    },
+    /// Counts what is in a bucket: `Answer<bool>`, true when all is counted.
+    Count {
+        id: BucketId,
     },
 }
 
@@ -290,6 +299,12 @@ pub(crate) enum Refusal {
     InvalidRequest(String),
     /// A document over the bound of its kind.
     DocumentTooLarge,
+    /// The bucket is metered: the command is to be sent in a `Within`.
+    Metered,
+    /// The bucket is not counted yet.
+    NotMetered,
+    /// There would be more than a quota allows.
+    QuotaExceeded,
 }
 
 /// Answer to a command.
@@ -417,8 +432,9 @@ pub(crate) struct ListedPage {
 /// A change in the directory of buckets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum DirectoryCommand {
-    /// Takes a name: `DirectoryEntry`, the new one or the one that has the name already.
-    Reserve { entry: Box<DirectoryEntry> },
+    /// Takes a name: `Answer<DirectoryEntry>`, the new one or the one that has the name already. Refused when the
+    /// owner would have more than `buckets_max`.
+    Reserve { entry: Box<DirectoryEntry>, buckets_max: Option<u64> },
     /// The bucket's record is there.
     Activate { name: String, id: BucketId },
     /// The bucket's record is not there any more.

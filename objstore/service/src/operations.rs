@@ -6,7 +6,7 @@ use crate::cipher::{CustomerKey, Encryption, EncryptionMode};
 use crate::ports::CallerKeys;
 use crate::{
     Checksum, ChecksumAlgorithm, ChecksumType, Conditions, ContentHeaders, ObjectInfo, ObjectLock, Owner, PutOutcome,
-    ServiceError, VersionRef,
+    Quota, ServiceError, VersionRef,
 };
 
 /// Deletes an object, or one of its versions.
@@ -103,6 +103,8 @@ pub struct CopyRequest {
     pub source_customer_key: Option<CustomerKey>,
     /// The named keys that the caller may use.
     pub keys: CallerKeys,
+    /// What the writer may have in the bucket then.
+    pub quota: Quota,
 }
 
 /// An object was copied.
@@ -313,6 +315,8 @@ pub struct CompleteRequest {
     pub checksum_type: Option<ChecksumType>,
     /// Bytes that the object must have.
     pub size: Option<u64>,
+    /// What the writer may have in the bucket then.
+    pub quota: Quota,
 }
 
 /// Names an upload: to abort it.

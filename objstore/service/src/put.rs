@@ -9,7 +9,8 @@ use crate::messages::{Command, ObjectState, PutCommand, Query, Refusal, Written}
 use crate::records::{Access, Description, Etag, VersionRecord};
 use crate::service::check_key;
 use crate::{
-    ByteSource, ChecksumType, Conditions, ObjectService, PutOutcome, PutRequest, STORAGE_CLASS_DEFAULT, ServiceError,
+    ByteSource, ChecksumType, Conditions, ObjectService, PutOutcome, PutRequest, Quota, STORAGE_CLASS_DEFAULT,
+    ServiceError,
 };
 
 /// A storage class as it is kept: the default by its absence.
@@ -66,7 +67,8 @@ impl ObjectService {
             encryption: encryption.map(Box::new),
             restored_until: None,
         };
-        self.publish(&request.bucket, &bucket, route, &request.key, request.conditions, record, body).await
+        let (quota, conditions) = (request.quota, request.conditions);
+        self.publish(&request.bucket, &bucket, route, &request.key, (conditions, quota), record, body).await
     }
 
     /// A large upload is not taken in when it is clear before that it will be refused.
@@ -101,17 +103,17 @@ impl ObjectService {
         bucket: &KnownBucket,
         route: Vec<u8>,
         key: &str,
-        conditions: Conditions,
+        (conditions, quota): (Conditions, Quota),
         record: VersionRecord,
         mut body: Body,
     ) -> Result<PutOutcome, ServiceError> {
         let unpublished = body.unpublished.take();
-        let mut answer = self.commit(route, conditions.clone(), &record, &body.inline).await;
+        let mut answer = self.commit(route, conditions.clone(), quota, &record, &body.inline).await;
         if unpublished.is_none()
             && let Ok(Err(Refusal::NoSuchBucket)) = answer
         {
             let bucket = self.bucket_instead(name, bucket).await?;
-            answer = self.commit(bucket.id.route(key), conditions, &record, &body.inline).await;
+            answer = self.commit(bucket.id.route(key), conditions, quota, &record, &body.inline).await;
         }
         match (answer, unpublished) {
             (Ok(Ok(written)), unpublished) => {
@@ -142,11 +144,12 @@ impl ObjectService {
         &self,
         route: Vec<u8>,
         conditions: Conditions,
+        quota: Quota,
         record: &VersionRecord,
         inline: &[u8],
     ) -> Result<Result<Written, Refusal>, ServiceError> {
         let put = PutCommand { route: route.clone(), issued: self.clock.now(), conditions, record: record.clone() };
-        self.command_with(&route, &Command::Put(Box::new(put)), inline).await
+        self.command_within(&route, quota, &Command::Put(Box::new(put)), inline).await
     }
 }
 

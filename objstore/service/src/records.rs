@@ -241,6 +241,17 @@ pub(crate) struct BucketRecord {
     pub(crate) created: Timestamp,
     pub(crate) region: String,
     pub(crate) state: BucketState,
+    /// Whether what is in it is counted: there is a row of [`crate::keys::USAGE`].
+    pub(crate) metered: bool,
+}
+
+/// How much is in a bucket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct UsageRecord {
+    pub(crate) bytes: u64,
+    pub(crate) versions: u64,
+    /// The route before which all is counted; `None`: all is.
+    pub(crate) next: Option<Vec<u8>>,
 }
 
 /// Counts the changes of a bucket's configuration documents.

@@ -26,6 +26,10 @@ pub(crate) trait Rows {
     fn scan(&mut self, table: Table, start: &[u8], end: &[u8], visit: Visit<'_>) -> Result<(), EvaluateError>;
     fn put(&mut self, table: Table, key: Vec<u8>, value: Vec<u8>);
     fn delete(&mut self, table: Table, key: Vec<u8>);
+    /// Forgets the writes made so far.
+    fn discard(&mut self);
+    /// Says that the bucket that a command is about is metered.
+    fn note_metered(&mut self) {}
     /// Whether rows of this key are in this range.
     fn holds(&self, key: &[u8]) -> bool;
     /// The first key behind this range.
@@ -56,6 +60,10 @@ impl Rows for View<'_> {
 
     fn delete(&mut self, table: Table, key: Vec<u8>) {
         View::delete(self, table, key);
+    }
+
+    fn discard(&mut self) {
+        View::discard(self);
     }
 
     fn holds(&self, key: &[u8]) -> bool {

@@ -16,7 +16,7 @@ use crate::buckets::KnownBucket;
 use crate::evaluator::{DirectoryEvaluator, ObjectEvaluator};
 use crate::messages::{Answer, Command, DirectoryCommand, DirectoryQuery, Query, Refusal};
 use crate::ports::{ClusterMeta, Extents, Meta};
-use crate::records::{Unreadable, decode, encode, encode_with_tail};
+use crate::records::{Unreadable, decode, encode};
 use crate::settings::SettingsCache;
 use crate::{KEY_SIZE_BYTES_MAX, ServiceError};
 
@@ -131,7 +131,7 @@ impl ObjectService {
         command: &Command,
         body: &[u8],
     ) -> Result<Answer<T>, ServiceError> {
-        self.execute(route, encode_with_tail(command, body)).await
+        self.command_within(route, crate::Quota::default(), command, body).await
     }
 
     /// Carries out a command whatever its reply is.
@@ -206,6 +206,8 @@ impl From<Refusal> for ServiceError {
             Refusal::EntityTooLarge => Self::EntityTooLarge,
             Refusal::ChecksumMismatch(algorithm) => Self::ChecksumMismatch { algorithm },
             Refusal::DocumentTooLarge => Self::EntityTooLarge,
+            Refusal::QuotaExceeded => Self::QuotaExceeded,
+            Refusal::Metered | Refusal::NotMetered => Self::Unavailable,
             Refusal::InvalidRequest(message) => Self::InvalidRequest(message),
         }
     }

@@ -210,7 +210,8 @@ impl ObjectService {
                 checksum_type: request.checksum_type,
                 size: request.size,
             };
-            match self.command::<Completed>(&route, &Command::Complete(Box::new(complete))).await? {
+            let complete = Command::Complete(Box::new(complete));
+            match self.command_within::<Completed>(&route, request.quota, &complete, &[]).await? {
                 Err(Refusal::NoSuchBucket) => Err(ServiceError::NoSuchBucket),
                 answer => Ok(answer),
             }

@@ -89,6 +89,12 @@ impl<'db> View<'db> {
         self.write(table, &key, None);
     }
 
+    /// Forgets the writes made so far: the command is refused after all.
+    pub fn discard(&mut self) {
+        self.writes.clear();
+        self.mistake = None;
+    }
+
     /// The keys `[start, end)` of the range; no end: `None`.
     pub fn bounds(&self) -> (&[u8], Option<&[u8]>) {
         (&self.bounds.start, self.bounds.end.as_deref())

@@ -118,6 +118,10 @@ fn signature(request: &ApiRequest, now_ms: i64, context: &mut Context<'_>) {
         AuthKind::PresignedV4 => ("REST-QUERY-STRING", "AWS4-HMAC-SHA256"),
         AuthKind::HeaderV2 => ("REST-HEADER", "AWS"),
         AuthKind::PresignedV2 => ("REST-QUERY-STRING", "AWS"),
+        AuthKind::PostForm => {
+            context.set("s3:authType", "POST");
+            return;
+        }
         // Whatever else there is says nothing here that a policy could count on.
         _ => return,
     };

@@ -7,7 +7,7 @@ use karri_objstore_gateway::{ApiRequest, Caller};
 use karri_objstore_service::{ObjectInfo, ObjectRef, Owner, ServiceError, VersionRef};
 use karri_objstore_wire::Operation;
 
-use super::context::{existing_tags, of_request};
+use super::context::{existing_tags, of_request, request_tags};
 use super::rules::{BucketPolicy, Rules};
 use super::{action, extra_actions};
 use crate::S3;
@@ -27,6 +27,9 @@ pub(crate) struct Target<'a> {
 
 /// Asks for tags of the object make it necessary to read it first.
 const EXISTING_TAG: &str = "s3:ExistingObjectTag/";
+
+/// Asks for the tags that a request gives: PutObjectTagging has them in its body.
+const REQUEST_TAG: &str = "s3:RequestObjectTag";
 
 /// Everything that bears on one request but the object itself.
 struct Case<'a> {
@@ -57,6 +60,10 @@ impl S3 {
         let version = if request.key.is_some() { named_version(request)? } else { None };
         let target = Target { bucket, key: request.key.as_deref(), version };
         let mut case = self.case(request, action, &target).await?;
+        // Decided on by `authorize_tagging`, when the tags are known.
+        if operation == Operation::PutObjectTagging && case.asks_for(REQUEST_TAG) {
+            return Ok(());
+        }
         self.decide(&mut case, &target, matches!(operation, Operation::GetObject | Operation::HeadObject)).await?;
         for action in extra_actions(operation, &request.headers) {
             case.action = action;
@@ -74,6 +81,19 @@ impl S3 {
     ) -> S3Result<()> {
         let mut case = self.case(request, action, target).await?;
         self.decide(&mut case, target, false).await
+    }
+
+    /// 403 unless the caller may give an object these tags; where no policy asks for them, that has been decided on.
+    pub(crate) async fn authorize_tagging(&self, request: &ApiRequest, tags: &[(String, String)]) -> S3Result<()> {
+        let Some(bucket) = request.bucket.as_deref() else { return Err(access_denied()) };
+        let target = Target { bucket, key: request.key.as_deref(), version: named_version(request)? };
+        let action = action(Operation::PutObjectTagging, target.version.is_some());
+        let mut case = self.case(request, action, &target).await?;
+        if !case.asks_for(REQUEST_TAG) {
+            return Ok(());
+        }
+        request_tags(tags, &mut case.context);
+        self.decide(&mut case, &target, false).await
     }
 
     /// The second look at a read whose object turned out to be another account's than the bucket: the bucket's owner

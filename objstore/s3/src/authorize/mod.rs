@@ -9,6 +9,7 @@ mod actions;
 mod context;
 mod identities;
 mod judge;
+mod quota;
 mod rules;
 
 pub use identities::{Account, Identities, OneAccount};

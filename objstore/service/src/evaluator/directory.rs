@@ -5,7 +5,7 @@ use karri_ring_types::Timestamp;
 
 use super::reply;
 use crate::keys::{self, BUCKET_NAMES, BUCKET_OWNERS};
-use crate::messages::{DirectoryCommand, DirectoryQuery};
+use crate::messages::{DirectoryCommand, DirectoryQuery, Refusal};
 use crate::records::{DirectoryEntry, EntryState, decode};
 use crate::rows::{Rows, Step, load, store};
 
@@ -16,7 +16,15 @@ pub(crate) struct DirectoryEvaluator;
 impl Evaluator for DirectoryEvaluator {
     fn latches(&self, command: &[u8]) -> Latches {
         let name = match decode::<DirectoryCommand>(command) {
-            Ok(DirectoryCommand::Reserve { entry }) => entry.record.name,
+            Ok(DirectoryCommand::Reserve { entry, buckets_max }) => {
+                // Who counts an account's buckets does so alone.
+                let owner = super::latch(BUCKET_OWNERS, entry.record.owner.account_id.as_bytes());
+                let name = super::latch(BUCKET_NAMES, entry.record.name.as_bytes());
+                return match buckets_max {
+                    Some(_) => Latches { shared: vec![], exclusive: vec![name, owner] },
+                    None => Latches { shared: vec![owner], exclusive: vec![name] },
+                };
+            }
             Ok(DirectoryCommand::Activate { name, .. } | DirectoryCommand::Remove { name, .. }) => name,
             Err(_) => return Latches::default(),
         };
@@ -35,16 +43,21 @@ impl Evaluator for DirectoryEvaluator {
 /// Carries out a command.
 pub(crate) fn evaluate(rows: &mut dyn Rows, command: &[u8], now: Timestamp) -> Result<Vec<u8>, EvaluateError> {
     match decode::<DirectoryCommand>(command)? {
-        DirectoryCommand::Reserve { mut entry } => {
+        DirectoryCommand::Reserve { mut entry, buckets_max } => {
             let name = entry.record.name.clone().into_bytes();
             if let Some(there) = load::<DirectoryEntry>(rows, BUCKET_NAMES, &name)? {
-                return reply(&there);
+                return reply(&Ok::<_, Refusal>(there));
+            }
+            if let Some(max) = buckets_max
+                && has_buckets(rows, &entry.record.owner.account_id, max)?
+            {
+                return reply(&Err::<DirectoryEntry, _>(Refusal::QuotaExceeded));
             }
             entry.record.created = now;
             let owner = keys::owner(&entry.record.owner.account_id, &entry.record.name);
             rows.put(BUCKET_OWNERS, owner, Vec::new());
             store(rows, BUCKET_NAMES, name, &entry);
-            reply(&entry)
+            reply(&Ok::<_, Refusal>(entry))
         }
         DirectoryCommand::Activate { name, id } => {
             let entry = load::<DirectoryEntry>(rows, BUCKET_NAMES, name.as_bytes())?;
@@ -63,6 +76,19 @@ pub(crate) fn evaluate(rows: &mut dyn Rows, command: &[u8], now: Timestamp) -> R
             reply(&())
         }
     }
+}
+
+/// Whether an account has this many buckets or more.
+fn has_buckets(rows: &mut dyn Rows, account_id: &str, count: u64) -> Result<bool, EvaluateError> {
+    let start = keys::owner(account_id, "");
+    let mut found = 0;
+    if count > 0 {
+        rows.scan(BUCKET_OWNERS, &start, &keys::successor(&start), &mut |_, _| {
+            found += 1;
+            Ok(if found < count { Step::Next } else { Step::Stop })
+        })?;
+    }
+    Ok(found >= count)
 }
 
 /// Answers a query.

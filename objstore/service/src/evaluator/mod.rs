@@ -5,6 +5,7 @@ mod collect;
 mod configs;
 mod directory;
 mod listing;
+mod metering;
 mod objects;
 mod sharing;
 mod state;
@@ -22,7 +23,7 @@ pub(crate) use directory::DirectoryEvaluator;
 pub(crate) use directory::{answer as answer_directory, evaluate as evaluate_directory};
 pub(crate) use listing::first_row;
 
-use crate::keys::{self, BUCKETS, BucketId, GARBAGE, LIFECYCLE, PARTS, UPLOADS, VERSIONS};
+use crate::keys::{self, BUCKETS, BucketId, GARBAGE, LIFECYCLE, PARTS, UPLOADS, USAGE, VERSIONS};
 use crate::lifecycle;
 use crate::messages::{Answer, Command, Query, Refusal};
 use crate::records::{BucketRecord, decode, decode_with_tail, encode};
@@ -46,6 +47,15 @@ pub(crate) struct ObjectEvaluator;
 impl Evaluator for ObjectEvaluator {
     fn latches(&self, command: &[u8]) -> Latches {
         match decode_with_tail::<Command>(command) {
+            Ok((Command::Within { .. }, tail)) => match decode_with_tail::<Command>(&command[command.len() - tail..]) {
+                Ok((inner, _)) => {
+                    let mut latches = latches(&inner);
+                    let route = metering::metered_route(&inner).unwrap_or_default();
+                    latches.exclusive.push(latch(USAGE, route.get(..16).unwrap_or(route)));
+                    latches
+                }
+                Err(_) => Latches::default(),
+            },
             Ok((command, _)) => latches(&command),
             Err(_) => Latches::default(),
         }
@@ -64,6 +74,14 @@ impl Evaluator for ObjectEvaluator {
 pub(crate) fn evaluate(rows: &mut dyn Rows, command: &[u8], now: Timestamp) -> Result<Vec<u8>, EvaluateError> {
     let (decoded, tail) = decode_with_tail::<Command>(command)?;
     let tail = &command[command.len() - tail..];
+    match decoded {
+        Command::Within { quota } => metering::within(rows, quota, tail, now),
+        decoded if metering::metered_route(&decoded).is_some() => metering::plain(rows, decoded, tail, now),
+        decoded => carry_out(rows, decoded, tail, now),
+    }
+}
+
+fn carry_out(rows: &mut dyn Rows, decoded: Command, tail: &[u8], now: Timestamp) -> Result<Vec<u8>, EvaluateError> {
     match decoded {
         Command::CreateBucket { id, record } => reply(&create_bucket(rows, id, &record)?),
         Command::DeleteBucket { id } => reply(&delete_bucket(rows, id)?),
@@ -102,6 +120,8 @@ pub(crate) fn evaluate(rows: &mut dyn Rows, command: &[u8], now: Timestamp) -> R
         Command::LifecycleProgress { id, progress } => reply(&lifecycle::progress_rows(rows, id, &progress)?),
         Command::ExtentsDeleted { route, data } => reply(&collect::extents_deleted(rows, &route, data)?),
         Command::Expire { condemned, operations } => reply(&collect::expire(rows, condemned, operations, now)?),
+        Command::Count { id } => reply(&metering::count(rows, id)?),
+        Command::Within { .. } => Err(EvaluateError::Malformed("a quota within a quota".to_owned())),
     }
 }
 
@@ -156,6 +176,9 @@ fn latches(command: &Command) -> Latches {
         | Command::ExtentsDeleted { route, data: id } => (vec![], vec![data(route, id.0)]),
         Command::Condemn { row, data: id, .. } => (vec![], vec![data(sharing::route_of(row), id.0)]),
         Command::LifecycleProgress { id, .. } => (vec![latch(BUCKETS, &id.0)], vec![latch(LIFECYCLE, &id.0)]),
+        Command::Count { id } => (vec![], vec![latch(BUCKETS, &id.0), latch(USAGE, &id.0)]),
+        // Those of the command in it, and the counter's.
+        Command::Within { .. } => (vec![], vec![]),
         Command::Expire { .. } => (vec![], vec![]),
     };
     Latches { shared, exclusive }
@@ -199,6 +222,9 @@ fn delete_bucket(rows: &mut dyn Rows, id: BucketId) -> Result<Answer<()>, Evalua
     }
     lifecycle::drop_progress(rows, id)?;
     rows.delete(BUCKETS, id.0.to_vec());
+    if rows.get(USAGE, &id.0)?.is_some() {
+        rows.delete(USAGE, id.0.to_vec());
+    }
     configs::delete_all(rows, id)?;
     Ok(Ok(()))
 }

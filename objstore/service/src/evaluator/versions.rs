@@ -30,7 +30,11 @@ pub(super) fn bucket_state(rows: &mut dyn Rows, route: &[u8]) -> Result<Option<B
     if !rows.holds(id) {
         return Ok(Some(BucketState::default()));
     }
-    Ok(load::<BucketRecord>(rows, BUCKETS, id)?.map(|record| record.state))
+    let record = load::<BucketRecord>(rows, BUCKETS, id)?;
+    if record.as_ref().is_some_and(|record| record.metered) {
+        rows.note_metered();
+    }
+    Ok(record.map(|record| record.state))
 }
 
 pub(super) fn current(rows: &mut dyn Rows, route: &[u8]) -> Result<Option<CurrentRecord>, EvaluateError> {

@@ -6,6 +6,7 @@ mod encryption;
 mod lifecycle;
 mod listing;
 mod objects;
+mod quotas;
 mod settings;
 mod support;
 mod uploads;

@@ -299,7 +299,8 @@ async fn condemned_data_is_not_published() {
         encryption: None,
         restored_until: None,
     };
-    let answer = world.service.commit(route, Conditions::default(), &record, &[]).await.expect("answered");
+    let answer =
+        world.service.commit(route, Conditions::default(), Default::default(), &record, &[]).await.expect("answered");
     assert_eq!(answer, Err(crate::messages::Refusal::Condemned));
     assert!(world.get("k").await.is_err());
 }
@@ -334,7 +335,10 @@ async fn a_late_copy_of_a_put_changes_nothing() {
             true => drop(world.service.delete_object(delete("k")).await.expect("deleted")),
             false => drop(world.put("k", &content(9)).await),
         }
-        let again = world.service.commit(route.clone(), Conditions::default(), &first.record, &first.inline).await;
+        let again = world
+            .service
+            .commit(route.clone(), Conditions::default(), Default::default(), &first.record, &first.inline)
+            .await;
         assert_eq!(again.expect("answered").expect("done before").modified, first.record.modified);
         match deleted {
             true => assert!(world.get("k").await.is_err()),

@@ -79,6 +79,10 @@ impl Rows for MemoryRows<'_> {
         self.writes.insert((self.system, table.0, key), None);
     }
 
+    fn discard(&mut self) {
+        self.writes.clear();
+    }
+
     fn holds(&self, key: &[u8]) -> bool {
         key >= &self.start[..] && self.end.as_deref().is_none_or(|end| key < end)
     }

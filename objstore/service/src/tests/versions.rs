@@ -209,13 +209,16 @@ async fn late_copies_of_commands_make_no_versions() {
     world.put("k", &content(7)).await;
     let first = world.service.find(BUCKET, "k", None).await.expect("there");
     world.put("k", &content(9)).await;
-    let again = world.service.commit(first.route.clone(), Default::default(), &first.record, &first.inline).await;
+    let again = world
+        .service
+        .commit(first.route.clone(), Default::default(), Default::default(), &first.record, &first.inline)
+        .await;
     assert_eq!(again.expect("answered").expect("done before").told, Some(VersionRef::Id(first.record.version)));
     assert_eq!(world.versions(10).await.len(), 2);
     world.delete("k", Some(VersionRef::Id(first.record.version))).await.expect("deleted");
     world
         .service
-        .commit(first.route, Default::default(), &first.record, &first.inline)
+        .commit(first.route, Default::default(), Default::default(), &first.record, &first.inline)
         .await
         .expect("answered")
         .expect("done");
