@@ -1,0 +1,24 @@
+//! What policies decide beyond names, with boto3: quotas while writers race through every node, second factors,
+//! federated users, tags in a body.
+
+use anyhow::{Result, ensure};
+use karri_tests_clients::{Workbench, python_client};
+
+async fn passes(script: &str, nodes: usize) -> Result<()> {
+    let bench = Workbench::start(nodes).await?;
+    let mut args = vec![format!("{}/boto3/{script}.py", env!("CARGO_MANIFEST_DIR"))];
+    args.extend((0..nodes).map(|node| bench.endpoint(node)));
+    let output = bench.run(&python_client("python")?, &args).await?;
+    ensure!(output.trim_end().ends_with(&format!("{script}: all passed")), "{output}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn quotas_hold_exactly_on_three_nodes() -> Result<()> {
+    passes("quotas", 3).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn second_factors_federated_users_and_tags_decide() -> Result<()> {
+    passes("conditions", 1).await
+}
