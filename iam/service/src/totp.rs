@@ -41,11 +41,11 @@ fn around(now: u64, drift: i64, most: i64) -> impl Iterator<Item = (u64, i64)> {
     offsets.filter_map(move |offset| Some((now.checked_add_signed(drift + offset)?, drift + offset)))
 }
 
-/// The newer step of two codes in a row that were shown about now, and the drift of their device's clock.
+/// The newer step of two codes in a row, and the drift of their device's clock, which shows the newer one now.
 pub(crate) fn match_two(seed: &[u8], now: Timestamp, first: &str, second: &str) -> Option<(u64, i64)> {
     let found = around(step(now), 0, ENABLE_STEPS_MAX)
         .find(|(step, _)| is_code(seed, *step, first) && is_code(seed, step + 1, second))?;
-    Some((found.0 + 1, found.1))
+    Some((found.0 + 1, found.1 + 1))
 }
 
 /// The step of a code that is shown now and was not used yet.
@@ -101,7 +101,7 @@ mod tests {
         let now = Timestamp(1_700_000_000_000);
         let late = step(now) - 7;
         let two = (code(SEED, late), code(SEED, late + 1));
-        assert_eq!(match_two(SEED, now, &two.0, &two.1), Some((late + 1, -7)));
+        assert_eq!(match_two(SEED, now, &two.0, &two.1), Some((late + 1, -6)));
         assert_eq!(match_two(SEED, now, &two.1, &two.0), None);
         let ancient = step(now) - 40;
         assert_eq!(match_two(SEED, now, &code(SEED, ancient), &code(SEED, ancient + 1)), None);
