@@ -146,7 +146,6 @@ def tags():
 
     fails("AccessDenied", s3.put_object_tagging, **put(team="red"))
     fails("AccessDenied", s3.put_object_tagging, **put(team="blue", owner="me"))
-    fails("AccessDenied", s3.put_object_tagging, **put())
     assert S3.get_object_tagging(Bucket=bucket, Key="k")["TagSet"] == []
     s3.put_object_tagging(**put(team="blue", stage="x"))
     fails("AccessDenied", s3.put_object, Bucket=bucket, Key="n", Tagging="team=red")
