@@ -95,7 +95,7 @@ def second_factors():
     IAM.put_role_policy(RoleName="safe", PolicyName="p", PolicyDocument=policy(
         statement("Allow", "s3:ListAllMyBuckets"), statement("Deny", "*", **too_old)))
     good, _ = device("max")
-    sts, take = client("sts", key), {"RoleArn": role["Arn"], "RoleSessionName": "s"}
+    sts, take = client("sts", key), {"RoleArn": role["Arn"], "RoleSessionName": "shift"}
     fails("AccessDenied", sts.assume_role, **take)
     session = sts.assume_role(**take, **good)["Credentials"]
     client("s3", session).list_buckets()
