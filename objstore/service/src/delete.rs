@@ -66,7 +66,10 @@ impl ObjectService {
                 answer => return Ok(answer?),
             }
         }
-        Err(ServiceError::ConditionalRequestConflict)
+        match item.is_conditional() {
+            true => Err(ServiceError::ConditionalRequestConflict),
+            false => Err(ServiceError::Unavailable),
+        }
     }
 
     /// Deletes a version for good.
@@ -102,7 +105,7 @@ impl ObjectService {
             };
         };
         check(item, &current)?;
-        // Unconditional: what replaces this version in between is later than the deletion.
+        // What replaces this version in between may rest on it (`If-Match`), so it cannot count as later: it is deleted too.
         let delete = self.delete_command(route, item, &current, DeleteOnly::Current);
         let answer = self.command::<()>(route, &delete).await?;
         Ok(answer.map(|()| DeleteOutcome::default()))
@@ -114,7 +117,7 @@ impl ObjectService {
             route: route.to_vec(),
             version: record.version,
             only,
-            exclusive: item.is_conditional().then(exclusive),
+            exclusive: (item.is_conditional() || only == DeleteOnly::Current).then(exclusive),
             bypass: item.bypass_governance,
         }))
     }

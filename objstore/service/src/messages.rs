@@ -158,7 +158,7 @@ pub(crate) struct DeleteCommand {
 pub(crate) enum DeleteOnly {
     /// It was named.
     Any,
-    /// The current one, where versions are not kept: if it is not, another write was later.
+    /// The current one, where versions are not kept: if it is not, there was another write.
     Current,
     /// Not the newest.
     Noncurrent,

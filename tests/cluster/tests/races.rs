@@ -1,4 +1,5 @@
-//! Conditional writes: of 32 racing writers exactly one wins, through every node, whoever leads.
+//! Conditional writes: of 32 racing writers exactly one wins, through every node, whoever leads; and a delete is not before
+//! a write that needed what it deleted.
 
 use anyhow::{Result, ensure};
 use karri_tests_cluster::{Cluster, S3Client};
@@ -61,5 +62,31 @@ async fn one_wins_while_leaders_are_killed() -> Result<()> {
         ensure!(winners == 1, "{winners} winners in round {number}, node {victim} killed");
         cluster.restart(victim).await?;
     }
+    Ok(())
+}
+
+/// Found by `tests/nodes`: the delete was told that the write, which rests on what it deletes, was later.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delete_and_a_write_that_needs_what_it_deletes_leave_nothing() -> Result<()> {
+    let cluster = Cluster::start(3).await?;
+    let clients: Vec<S3Client> = (0..3).map(|node| cluster.client(node)).collect();
+    clients[0].create_bucket("races").await?;
+    let mut both = 0;
+    for number in 0..400 {
+        let key = format!("/races/deleted-{number}");
+        let put = clients[0].put("races", &key["/races/".len()..], "before").await?;
+        let etag = put.header("etag").to_owned();
+        let condition = [("if-match", etag.as_str())];
+        let write = clients[1].send("PUT", &key, &[], &condition, "after");
+        let delete = clients[2].send("DELETE", &key, &[], &[], "");
+        let (write, delete) = futures::future::try_join(write, delete).await?;
+        ensure!(delete.status == 204, "{delete:?}");
+        if write.status == 200 {
+            both += 1;
+            let left = clients[0].get("races", &key["/races/".len()..]).await?;
+            ensure!(left.status == 404, "round {number}: written over what was deleted, and still there: {left:?}");
+        }
+    }
+    ensure!(both > 0, "the write was never first: nothing was seen");
     Ok(())
 }
