@@ -1,11 +1,13 @@
 //! What attackers of a node do, for tests: requests for every operation, signed in every way and then spoilt, and a
 //! fingerprint of what they must not have changed.
 
+mod raw;
 mod request;
 mod rows;
 mod sign;
 mod stage;
 
+pub use raw::Malformed;
 pub use request::{Request, Sent};
 pub use rows::{BUCKET, NEW_BUCKET, Names, Row, rows};
 pub use sign::{Keys, Kind, Signer, encode};
