@@ -239,6 +239,8 @@ impl Document<'_> {
         Ok(Matcher { is_negated, patterns })
     }
 
+    /// Matched as whole texts: AWS lets a `*` at the end of an ARN's segment match beyond colons ("Using wildcards in
+    /// resource ARNs", IAM User Guide).
     fn resources(&self, node: &Node, is_negated: bool, variables: bool) -> Result<Matcher> {
         let syntax = Syntax { wildcards: true, variables, ignore_case: false };
         let compile = |(node, text): (&Node, &str)| {
