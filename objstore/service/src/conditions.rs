@@ -79,6 +79,18 @@ impl Conditions {
         }
     }
 
+    /// As [`Self::check_write`], where what is there may be asked for its time, too.
+    pub(crate) fn check_replaced(&self, current: Option<(&str, Timestamp)>) -> Result<(), WriteRefusal> {
+        self.check_write(current.map(|(etag, _)| etag))?;
+        let Some((_, modified)) = current else { return Ok(()) };
+        if self.if_match.is_none() && self.if_unmodified_since.is_some_and(|since| modified.as_secs() > since.as_secs())
+        {
+            return Err(WriteRefusal::IfUnmodifiedSince);
+        }
+        let is_old = self.if_modified_since.is_some_and(|since| modified.as_secs() <= since.as_secs());
+        if self.if_none_match.is_none() && is_old { Err(WriteRefusal::IfModifiedSince) } else { Ok(()) }
+    }
+
     /// Whether a write may replace what is there (its entity tag), or make something new.
     pub(crate) fn check_write(&self, current: Option<&str>) -> Result<(), WriteRefusal> {
         match (&self.if_match, current) {
@@ -93,6 +105,7 @@ impl Conditions {
     }
 }
 
+#[derive(Clone, Copy, Debug)]
 enum Failure {
     NotModified(&'static str),
     Failed(&'static str),
@@ -105,6 +118,8 @@ pub(crate) enum WriteRefusal {
     Absent,
     IfMatch,
     IfNoneMatch,
+    IfModifiedSince,
+    IfUnmodifiedSince,
 }
 
 impl From<WriteRefusal> for ServiceError {
@@ -113,6 +128,8 @@ impl From<WriteRefusal> for ServiceError {
             WriteRefusal::Absent => Self::NoSuchKey,
             WriteRefusal::IfMatch => Self::PreconditionFailed { condition: "If-Match" },
             WriteRefusal::IfNoneMatch => Self::PreconditionFailed { condition: "If-None-Match" },
+            WriteRefusal::IfModifiedSince => Self::PreconditionFailed { condition: "If-Modified-Since" },
+            WriteRefusal::IfUnmodifiedSince => Self::PreconditionFailed { condition: "If-Unmodified-Since" },
         }
     }
 }

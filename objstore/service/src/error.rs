@@ -84,6 +84,12 @@ pub enum ServiceError {
     /// The bucket's object lock and its versioning do not go together.
     #[error("object lock needs versioning")]
     LockNeedsVersioning,
+    /// Versions are or were kept in the bucket, where objects are not renamed.
+    #[error("the bucket keeps versions")]
+    VersionsKept,
+    /// The two keys of a rename are kept in different places, where one step cannot change both.
+    #[error("the keys are in different ranges")]
+    OtherRange,
     /// The object is archived, and has to be restored first; or is not, and cannot be.
     #[error("not for storage class {class}")]
     Archived {

@@ -38,6 +38,7 @@ mod put;
 mod quota;
 mod read;
 mod records;
+mod rename;
 mod rows;
 mod service;
 mod settings;
@@ -72,6 +73,7 @@ pub use operations::{
 };
 pub use ports::{CallerKeys, NamedKeys};
 pub use quota::Quota;
+pub use rename::RenameRequest;
 pub use service::{ObjectService, ServiceConfig};
 pub use settings::{BucketConfigKind, BucketSettings};
 pub use versioning::{

@@ -39,6 +39,7 @@ pub(crate) enum Command {
     Put(Box<PutCommand>),
     CopyWithin(Box<CopyWithinCommand>),
     Delete(Box<DeleteCommand>),
+    Rename(Box<RenameCommand>),
     Mark(Box<MarkCommand>),
     Update(Box<UpdateCommand>),
     /// Changes what is decided on by a bucket's own settings.
@@ -139,6 +140,26 @@ pub(crate) struct CopyWithinCommand {
     pub(crate) access: Access,
     /// Instead of the source's.
     pub(crate) checksum: Option<Checksum>,
+}
+
+/// Gives the current version of one object another key. Only where versions are not kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RenameCommand {
+    pub(crate) route: Vec<u8>,
+    pub(crate) from: Vec<u8>,
+    pub(crate) issued: Timestamp,
+    /// On what has the new key.
+    pub(crate) conditions: Conditions,
+    /// The version that is renamed, while it is the current one.
+    pub(crate) source: VersionId,
+    /// Data that it owns.
+    pub(crate) data: Option<DataId>,
+    /// The version at the new key.
+    pub(crate) version: VersionId,
+    /// The holding by which the new key uses the data of the old one.
+    pub(crate) holder: DataId,
+    /// What the client's request is known by should it come again.
+    pub(crate) token: Option<u128>,
 }
 
 /// Deletes one version for good, whichever its id: the command may arrive again and finds it gone.
@@ -269,6 +290,8 @@ pub(crate) enum Refusal {
     Write(WriteRefusal),
     /// The source of a copy is another by now, or is gone.
     SourceChanged,
+    /// The two keys of a rename are not in one range.
+    OtherRange,
     /// The data was given up for lost before its commit arrived.
     Condemned,
     /// The command was under way for too long.
@@ -349,6 +372,8 @@ pub(crate) enum Query {
     Parts { route: Vec<u8>, data: DataId, after: u16, limit: u32 },
     /// `Answer<ListedPage>`.
     List(Box<ListQuery>),
+    /// `bool`: whether a rename to this route was done.
+    Renamed { route: Vec<u8>, token: u128 },
     /// `bool`: whether an extent of data is referred to.
     Referenced { row: Vec<u8>, data: DataId, extent: ExtentId },
 }

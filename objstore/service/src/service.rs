@@ -189,6 +189,7 @@ impl From<Refusal> for ServiceError {
             Refusal::NoSuchUpload => Self::NoSuchUpload,
             Refusal::Write(refusal) => refusal.into(),
             Refusal::SourceChanged => Self::ConditionalRequestConflict,
+            Refusal::OtherRange => Self::OtherRange,
             Refusal::Condemned | Refusal::Stale => Self::Unavailable,
             Refusal::NoSuchVersion => Self::NoSuchVersion,
             Refusal::DeleteMarker => {

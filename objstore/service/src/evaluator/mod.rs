@@ -7,6 +7,7 @@ mod directory;
 mod listing;
 mod metering;
 mod objects;
+mod renames;
 mod sharing;
 mod state;
 mod updates;
@@ -93,6 +94,7 @@ fn carry_out(rows: &mut dyn Rows, decoded: Command, tail: &[u8], now: Timestamp)
         }
         Command::Put(put) => reply(&objects::put(rows, *put, tail, now)?),
         Command::CopyWithin(copy) => reply(&objects::copy_within(rows, *copy, now)?),
+        Command::Rename(rename) => reply(&renames::rename(rows, *rename, now)?),
         Command::Delete(delete) => reply(&objects::delete(rows, *delete, now)?),
         Command::Mark(mark) => reply(&objects::mark(rows, *mark, now)?),
         Command::Update(update) => reply(&updates::update(rows, *update, now)?),
@@ -135,6 +137,7 @@ pub(crate) fn answer(rows: &mut dyn Rows, query: &[u8]) -> Result<Vec<u8>, Evalu
         Query::Upload { route, upload } => reply(&uploads::find(rows, &route, upload)?),
         Query::Parts { route, data, after, limit } => reply(&uploads::parts(rows, &route, data, after, limit)?),
         Query::List(list) => reply(&listing::list(rows, &list)?),
+        Query::Renamed { route, token } => reply(&renames::is_done(rows, &route, token)?),
         Query::Referenced { row, data, extent } => reply(&sharing::is_referenced(rows, &row, data, extent)?),
     }
 }
@@ -157,6 +160,11 @@ fn latches(command: &Command) -> Latches {
         | Command::DeleteBucketConfig { id, .. } => (vec![], vec![latch(BUCKETS, &id.0)]),
         Command::Put(put) => (vec![bucket(&put.route)], vec![object(&put.route)]),
         Command::CopyWithin(copy) => (vec![bucket(&copy.route)], vec![object(&copy.route)]),
+        Command::Rename(rename) => {
+            let mut exclusive = vec![object(&rename.route), object(&rename.from)];
+            exclusive.extend(rename.data.map(|id| data(&rename.from, id.0)));
+            (vec![bucket(&rename.route)], exclusive)
+        }
         Command::Delete(delete) => (vec![bucket(&delete.route)], vec![object(&delete.route)]),
         Command::Mark(mark) => (vec![bucket(&mark.route)], vec![object(&mark.route)]),
         Command::Update(update) => (vec![bucket(&update.route)], vec![object(&update.route)]),

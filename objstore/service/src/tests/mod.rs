@@ -7,6 +7,7 @@ mod lifecycle;
 mod listing;
 mod objects;
 mod quotas;
+mod renames;
 mod settings;
 mod support;
 mod uploads;
