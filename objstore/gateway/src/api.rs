@@ -217,6 +217,20 @@ pub trait Credentials: Send + Sync + 'static {
 pub trait Backend: Send + Sync + 'static {
     /// Answers one request. It decides whether the caller may before it reads from the body.
     async fn call(&self, request: ApiRequest) -> ApiResponse;
+
+    /// Tells the page of another origin, whose request was refused before [`Self::call`], whether it may see why.
+    async fn tell_origin(&self, _request: Crossing<'_>, _response: &mut ApiResponse) {}
+}
+
+/// A request that a browser sends for a page of another origin.
+#[derive(Clone, Copy, Debug)]
+pub struct Crossing<'a> {
+    /// Bucket that it names.
+    pub bucket: &'a str,
+    /// HTTP method.
+    pub method: &'a Method,
+    /// Headers, as they came.
+    pub headers: &'a HeaderMap,
 }
 
 /// An answer. The gateway adds request id, host id and length.

@@ -38,6 +38,8 @@ pub(crate) struct Flight {
     pub(crate) permit: Option<OwnedSemaphorePermit>,
     /// The service in whose form errors are told, where it is not S3.
     pub(crate) form_service: Option<&'static str>,
+    /// The bucket that the request names, whoever sent it.
+    pub(crate) bucket: Option<String>,
     sent: u64,
     started: Duration,
     clock: Arc<dyn Clock>,
@@ -69,6 +71,7 @@ impl Flight {
             received: Arc::default(),
             permit: None,
             form_service: None,
+            bucket: None,
             sent: 0,
             started: clock.monotonic(),
             clock,

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HeaderValue, SERVER, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HeaderMap, HeaderValue, ORIGIN, SERVER, TRANSFER_ENCODING};
 use http::request::Parts;
-use http::{Method, Request, Response, Version};
+use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 use karri_ring_types::{Clock, RequestId, Rng};
@@ -19,7 +19,9 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::activity::Activity;
 use crate::admin;
-use crate::api::{AdminPages, ApiRequest, ApiResponse, AuthKind, Backend, Caller, Credentials, OperationName};
+use crate::api::{
+    AdminPages, ApiRequest, ApiResponse, AuthKind, Backend, Caller, Credentials, Crossing, OperationName,
+};
 use crate::auth::{Authenticator, Head, Scheme, payload, strip_parameters};
 use crate::body::{BodyError, Linger, Pace, RequestBody, Source};
 use crate::config::GatewayConfig;
@@ -130,13 +132,18 @@ impl Shared {
         let mut deadline = Instant::now() + self.config.limits.request_time_max();
         let body = self.open_body(&head, incoming, &flight);
         let head_only = head.method == Method::HEAD;
+        let crossing = head.headers.contains_key(ORIGIN).then(|| (head.method.clone(), head.headers.clone()));
         // RFC 9112 6.1: a length beside a transfer coding may be an attempt to smuggle a request behind this one.
         let last = head.version == Version::HTTP_11 && head.headers.contains_key(TRANSFER_ENCODING);
         let mut context = self.context(&head, id);
         let answered = timeout_at(deadline, self.answer(head, body, &peer, &mut flight, &mut context)).await;
         let mut response = match answered {
             Ok(Ok(response)) => response,
-            Ok(Err(error)) => self.refusal(error, &context, &flight),
+            Ok(Err(error)) => {
+                let mut refusal = self.refusal(error, &context, &flight);
+                self.tell_origin(crossing.as_ref(), &flight, &mut refusal).await;
+                refusal
+            }
             Err(_) => {
                 // The answer itself needs some time too.
                 deadline += self.config.limits.write_idle_timeout();
@@ -156,6 +163,16 @@ impl Shared {
         match flight.form_service {
             Some(service) => form_error::response(error, service, &flight.request_id.to_string()),
             None => error.response(context),
+        }
+    }
+
+    /// The page behind a refused request may see why, if the bucket's rules let it. Not under overload.
+    async fn tell_origin(&self, crossing: Option<&(Method, HeaderMap)>, flight: &Flight, refusal: &mut ApiResponse) {
+        let (Some((method, headers)), Some(bucket), None) = (crossing, &flight.bucket, flight.form_service) else {
+            return;
+        };
+        if refusal.status() != StatusCode::SERVICE_UNAVAILABLE {
+            self.backend.tell_origin(Crossing { bucket, method, headers }, refusal).await;
         }
     }
 
@@ -204,6 +221,7 @@ impl Shared {
         };
         flight.permit = Some(permit);
         context.resource = target.resource();
+        flight.bucket.clone_from(&target.bucket);
         if target.website {
             return self.answer_website(head, target, body, peer, context).await;
         }

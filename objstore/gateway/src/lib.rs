@@ -45,7 +45,7 @@ mod tls;
 
 pub use self::api::{
     AdminPages, ApiRequest, ApiResponse, AuthKind, Backend, Caller, Credential, CredentialRefusal, Credentials,
-    OperationName, Principal, Secret,
+    Crossing, OperationName, Principal, Secret,
 };
 pub use self::body::{BodyError, RequestBody};
 pub use self::config::{GatewayConfig, Limits, TlsFiles};

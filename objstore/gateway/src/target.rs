@@ -26,7 +26,7 @@ pub(crate) struct Target {
 }
 
 /// Domains of host names that stand for buckets.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Domains<'a> {
     /// Below them, for the API.
     pub(crate) base: &'a [String],

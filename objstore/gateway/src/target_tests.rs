@@ -83,12 +83,12 @@ fn hosts_must_agree() {
     let uri: Uri = "http://other/b".parse().unwrap();
     let mut headers = HeaderMap::new();
     headers.insert(HOST, HeaderValue::from_static("h"));
-    assert_eq!(Target::parse(&uri, Version::HTTP_11, &headers, &[]).unwrap_err().code, "InvalidRequest");
+    assert_eq!(Target::parse(&uri, Version::HTTP_11, &headers, Domains::default()).unwrap_err().code, "InvalidRequest");
     headers.insert(HOST, HeaderValue::from_static("other"));
-    assert!(Target::parse(&uri, Version::HTTP_11, &headers, &[]).is_ok());
+    assert!(Target::parse(&uri, Version::HTTP_11, &headers, Domains::default()).is_ok());
     headers.append(HOST, HeaderValue::from_static("other"));
-    assert_eq!(Target::parse(&uri, Version::HTTP_11, &headers, &[]).unwrap_err().code, "InvalidRequest");
-    assert!(Target::parse(&"/b".parse().unwrap(), Version::HTTP_11, &HeaderMap::new(), &[]).is_err());
+    assert_eq!(Target::parse(&uri, Version::HTTP_11, &headers, Domains::default()).unwrap_err().code, "InvalidRequest");
+    assert!(Target::parse(&"/b".parse().unwrap(), Version::HTTP_11, &HeaderMap::new(), Domains::default()).is_err());
 }
 
 #[test]

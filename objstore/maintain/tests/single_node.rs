@@ -88,7 +88,13 @@ impl Node {
     async fn first() -> Self {
         let node = Self::start(tempfile::tempdir().expect("a folder"), true).await;
         let owner = Owner { account_id: "me".into(), user_id: "me".into(), display_name: "me".into() };
-        let bucket = CreateBucketRequest { name: BUCKET.into(), owner, region: "r".into(), object_lock: false };
+        let bucket = CreateBucketRequest {
+            name: BUCKET.into(),
+            owner,
+            region: "r".into(),
+            object_lock: false,
+            documents: Vec::new(),
+        };
         node.service.create_bucket(bucket).await.expect("created");
         node
     }

@@ -33,15 +33,18 @@ pub(crate) async fn create_bucket(s3: &S3, request: &mut ApiRequest) -> S3Result
     let input = parse_create_bucket(&wire_request(request), &body).map_err(from_wire)?;
     check_configuration(&input, &s3.region)?;
     let bucket = bucket_of(request)?;
+    let tags = input.create_bucket_configuration.map(|configuration| configuration.tags).unwrap_or_default();
+    let access = access.with_tags(s3, request, bucket, tags)?;
     let owner = principal(request)?;
     let asked = CreateBucketRequest {
         name: bucket.to_owned(),
         owner: owner_of(owner),
         region: s3.region.clone(),
         object_lock: asks_for_lock(request)?,
+        documents: access.documents(),
     };
     match s3.service.create_bucket_within(asked, s3.buckets_max(request, bucket)).await {
-        Ok(_) => access.keep(s3, bucket).await?,
+        Ok(_) => {}
         // As AWS does it in its first region, where scripts count on it.
         Err(ServiceError::BucketAlreadyOwnedByYou) if s3.region == FIRST_REGION => access.check(s3, bucket).await?,
         Err(failure) => return Err(from_service(failure, Subject::bucket(bucket))),
@@ -60,6 +63,9 @@ fn asks_for_lock(request: &ApiRequest) -> S3Result<bool> {
 /// cluster's region leave it out.
 fn check_configuration(input: &types::CreateBucketInput, region: &str) -> S3Result<()> {
     let Some(configuration) = &input.create_bucket_configuration else { return Ok(()) };
+    if configuration.location.is_some() || configuration.bucket.is_some() {
+        return Err(error("NotImplemented", 501, "Directory buckets are not implemented."));
+    }
     let asked = configuration.location_constraint.as_deref().unwrap_or_default();
     let asked = if asked == "EU" { "eu-west-1" } else { asked };
     if asked.is_empty() || asked == region {

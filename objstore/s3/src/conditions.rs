@@ -30,6 +30,19 @@ pub(crate) fn copy_conditions(headers: &HeaderMap) -> S3Result<Conditions> {
     )
 }
 
+/// Conditions on the object that is renamed.
+pub(crate) fn rename_conditions(headers: &HeaderMap) -> S3Result<Conditions> {
+    from_names(
+        headers,
+        [
+            "x-amz-rename-source-if-match",
+            "x-amz-rename-source-if-none-match",
+            "x-amz-rename-source-if-modified-since",
+            "x-amz-rename-source-if-unmodified-since",
+        ],
+    )
+}
+
 /// Conditions of a write on what is there before it. AWS knows only `*` in `If-None-Match`; entity tags there mean
 /// what they mean in every other request.
 pub(crate) fn write_conditions(headers: &HeaderMap) -> S3Result<Conditions> {

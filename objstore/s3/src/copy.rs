@@ -3,7 +3,7 @@
 use http::header::HeaderMap;
 use karri_objstore_gateway::{ApiError, ApiRequest, ApiResponse};
 use karri_objstore_service::{
-    ChecksumAlgorithm, CopyRequest, MetadataDirective, PartCopyRequest, ServiceError, VersionRef,
+    ChecksumAlgorithm, CopyRequest, MetadataDirective, ObjectRef, PartCopyRequest, ServiceError, VersionRef,
 };
 use karri_objstore_wire::{types, write_copy_object, write_upload_part_copy};
 
@@ -20,6 +20,7 @@ use crate::error::{S3Result, error, error_with, header_not_implemented, invalid_
 use crate::fault::{Subject, from_service};
 use crate::headers::{self, text};
 use crate::key_service::keys_of;
+use crate::lifecycle::tell_expiration_of;
 use crate::lock::asked_lock;
 use crate::names::{check_bucket_name, check_key};
 use crate::put::{content_headers, part_address};
@@ -95,6 +96,8 @@ pub(crate) async fn copy_object(s3: &S3, request: &ApiRequest) -> S3Result<ApiRe
         ..Default::default()
     }));
     encryption::tell(response.headers_mut(), object.encryption.as_ref(), customer_key.as_ref());
+    let written = ObjectRef { bucket: bucket.to_owned(), key: key.to_owned(), version: object.version };
+    tell_expiration_of(s3, response.headers_mut(), written).await;
     Ok(response)
 }
 

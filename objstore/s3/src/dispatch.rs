@@ -5,22 +5,24 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use karri_objstore_gateway::{
-    ApiError, ApiRequest, ApiResponse, AuthKind, Backend, Caller, ErrorContext, OperationName, Principal,
+    ApiError, ApiRequest, ApiResponse, AuthKind, Backend, Caller, Crossing, ErrorContext, OperationName, Principal,
 };
 use karri_objstore_service::{BucketInfo, ObjectService};
 use karri_objstore_wire::{Operation, WireRequest, route};
 use karri_ring_types::Clock;
 use tracing::Instrument;
 
-use crate::authorize::Identities;
+use crate::authorize::{Identities, says_that_it_pays};
 use crate::error::{S3Result, access_denied, error_with, internal, invalid_argument};
 use crate::fault::{Subject, from_service, from_wire};
 use crate::headers::text;
 use crate::key_service::KeyService;
 use crate::{
     acl, attributes, bucket, config, copy, delete, get, lifecycle, list, list_versions, multipart, multipart_list,
-    names, object_lock, post, put, restore, subresource, tagging, versioning, website,
+    names, object_lock, post, put, rename, restore, subresource, tagging, versioning, website,
 };
+
+const REQUEST_CHARGED: HeaderName = HeaderName::from_static("x-amz-request-charged");
 
 /// Settings of the S3 front.
 #[derive(Clone, Debug)]
@@ -82,6 +84,10 @@ impl Backend for S3 {
         config::cors::decorate(self, &request, &mut response).await;
         response
     }
+
+    async fn tell_origin(&self, request: Crossing<'_>, response: &mut ApiResponse) {
+        config::cors::tell_origin(self, request, response).await;
+    }
 }
 
 impl S3 {
@@ -125,7 +131,20 @@ impl S3 {
         let is_read = matches!(operation, Operation::GetObject | Operation::HeadObject);
         match self.handle(operation, request).await {
             Err(failure) if is_read && failure.code == "NoSuchKey" => Err(self.hide_missing(request, failure).await),
+            Ok(mut response) if says_that_it_pays(request) => {
+                self.tell_charge(request, &mut response).await;
+                Ok(response)
+            }
             answer => answer,
+        }
+    }
+
+    /// Tells a caller from outside that it was it who paid.
+    async fn tell_charge(&self, request: &ApiRequest, response: &mut ApiResponse) {
+        let (Some(bucket), Some(caller)) = (request.bucket.as_deref(), request.caller.principal()) else { return };
+        let Ok(rules) = self.rules(bucket).await else { return };
+        if rules.has_requesters_pay() && rules.settings().info().owner.account_id != caller.account_id {
+            response.headers_mut().insert(REQUEST_CHARGED, HeaderValue::from_static("requester"));
         }
     }
 
@@ -166,6 +185,7 @@ impl S3 {
             Operation::DeleteObject => delete::delete_object(self, request).await,
             Operation::DeleteObjects => delete::delete_objects(self, request).await,
             Operation::CopyObject => copy::copy_object(self, request).await,
+            Operation::RenameObject => rename::rename_object(self, request).await,
             Operation::GetObjectAttributes => attributes::get_object_attributes(self, request).await,
             Operation::ListObjects => list::list_objects(self, request).await,
             Operation::ListObjectsV2 => list::list_objects_v2(self, request).await,

@@ -77,6 +77,14 @@ pub(crate) fn from_service(failure: ServiceError, subject: Subject<'_>) -> ApiEr
             error("InvalidBucketState", 409, message)
         }
         ServiceError::Key(fault) => key_fault(fault),
+        ServiceError::VersionsKept => {
+            error("NotImplemented", 501, "Objects are not renamed in buckets that keep versions, or have kept them.")
+        }
+        ServiceError::OtherRange => error(
+            "NotImplemented",
+            501,
+            "The two names are kept in different places and cannot be changed in one step. Copy the object and delete it.",
+        ),
         ServiceError::NoSuchUpload
         | ServiceError::InvalidPart { .. }
         | ServiceError::InvalidPartOrder
@@ -252,6 +260,8 @@ mod tests {
             ServiceError::NoObjectLock,
             ServiceError::RetentionPassed,
             ServiceError::LockNeedsVersioning,
+            ServiceError::VersionsKept,
+            ServiceError::OtherRange,
             ServiceError::NoSuchUpload,
             ServiceError::KeyTooLong,
             ServiceError::InvalidPart { part_number: 3, etag: "e".into() },

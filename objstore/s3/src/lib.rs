@@ -50,6 +50,7 @@ mod object_lock;
 mod post;
 mod put;
 mod range;
+mod rename;
 mod response;
 mod restore;
 mod subresource;

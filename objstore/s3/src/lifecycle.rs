@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use http::header::{HeaderMap, HeaderName};
 use karri_objstore_gateway::{ApiRequest, ApiResponse};
-use karri_objstore_service::{BucketConfigKind, Lifecycle, TransitionMinimum};
+use karri_objstore_service::{BucketConfigKind, Lifecycle, ObjectRef, TransitionMinimum};
 use karri_objstore_wire::{
     Operation, parse_put_bucket_lifecycle_configuration, types, write_get_bucket_lifecycle_configuration,
     write_put_bucket_lifecycle_configuration,
@@ -21,6 +21,8 @@ use crate::lifecycle_rules::compile;
 use crate::response::{empty, set, wire, xml};
 
 const EXPIRATION: HeaderName = HeaderName::from_static("x-amz-expiration");
+const ABORT_DATE: HeaderName = HeaderName::from_static("x-amz-abort-date");
+const ABORT_RULE: HeaderName = HeaderName::from_static("x-amz-abort-rule-id");
 const MINIMUM: HeaderName = HeaderName::from_static("x-amz-transition-default-minimum-object-size");
 
 /// PutBucketLifecycleConfiguration.
@@ -90,6 +92,29 @@ pub(crate) struct Ending<'a> {
     pub(crate) size: u64,
     pub(crate) tags: &'a [(String, String)],
     pub(crate) modified: Timestamp,
+}
+
+/// As [`tell_expiration`], of an object that was written just now and is looked up, if there are rules at all.
+pub(crate) async fn tell_expiration_of(s3: &S3, headers: &mut HeaderMap, object: ObjectRef) {
+    let Ok(settings) = s3.service.bucket_settings(&object.bucket).await else { return };
+    if !settings.has(BucketConfigKind::Lifecycle) {
+        return;
+    }
+    let Ok(info) = s3.service.object_info(&object).await else { return };
+    let (bucket, key) = (object.bucket.as_str(), object.key.as_str());
+    let ending = Ending { bucket, key, size: info.size, tags: &info.tags, modified: info.last_modified };
+    tell_expiration(s3, headers, ending).await;
+}
+
+/// Tells when a rule will abort an upload.
+pub(crate) async fn tell_abort(s3: &S3, headers: &mut HeaderMap, bucket: &str, key: &str, initiated: Timestamp) {
+    let Ok(settings) = s3.service.bucket_settings(bucket).await else { return };
+    let read = |bytes: &[u8]| Lifecycle::from_bytes(bytes).unwrap_or_default();
+    let Some(lifecycle) = settings.compiled(BucketConfigKind::Lifecycle, read) else { return };
+    if let Some((end, rule)) = lifecycle.upload_end(key, initiated) {
+        set(headers, ABORT_DATE, &http_date(end));
+        set(headers, ABORT_RULE, rule);
+    }
 }
 
 /// Tells when a rule will end a current version. That it cannot be told now is no reason to fail.

@@ -3,7 +3,7 @@
 use http::StatusCode;
 use karri_objstore_gateway::{ApiError, ApiRequest, ApiResponse};
 use karri_objstore_service::{
-    CompleteRequest, CompletedPart, CreateUploadRequest, PART_NUMBER_MAX, ServiceError, UploadRef,
+    CompleteRequest, CompletedPart, CreateUploadRequest, ObjectRef, PART_NUMBER_MAX, ServiceError, UploadRef,
 };
 use karri_objstore_wire::{
     Operation, parse_complete_multipart_upload, types, write_complete_multipart_upload, write_create_multipart_upload,
@@ -22,6 +22,7 @@ use crate::error::{S3Result, error, invalid_request, malformed_xml};
 use crate::fault::{Subject, from_service, from_wire};
 use crate::headers::{self, text};
 use crate::key_service::keys_of;
+use crate::lifecycle::{tell_abort, tell_expiration_of};
 use crate::lock::asked_lock;
 use crate::put::content_headers;
 use crate::response::{empty, quoted, unquoted, wire};
@@ -86,6 +87,7 @@ pub(crate) async fn create_multipart_upload(s3: &S3, request: &ApiRequest) -> S3
         ..Default::default()
     }));
     encryption::tell(response.headers_mut(), outcome.encryption.as_ref(), customer_key.as_ref());
+    tell_abort(s3, response.headers_mut(), bucket, key, s3.clock.now()).await;
     Ok(response)
 }
 
@@ -143,6 +145,8 @@ pub(crate) async fn complete_multipart_upload(s3: &S3, request: &mut ApiRequest)
     fill_checksum!(output, &outcome.checksum, |sum| object_text(sum, outcome.checksum_type, &outcome.etag));
     let mut response = wire(write_complete_multipart_upload(&output));
     encryption::tell(response.headers_mut(), outcome.encryption.as_ref(), None);
+    let written = ObjectRef { bucket: bucket.to_owned(), key: key.to_owned(), version: outcome.version };
+    tell_expiration_of(s3, response.headers_mut(), written).await;
     Ok(response)
 }
 

@@ -13,6 +13,7 @@ use crate::convert::{
 use crate::dispatch::{bucket_of, filled, number, object_of, parameter};
 use crate::error::S3Result;
 use crate::fault::{Subject, from_service};
+use crate::lifecycle::tell_abort;
 use crate::list::{Encoding, KEYS_PER_PAGE_MAX};
 use crate::multipart::upload_ref;
 use crate::response::{quoted, wire};
@@ -35,7 +36,7 @@ pub(crate) async fn list_parts(s3: &S3, request: &ApiRequest) -> S3Result<ApiRes
     let page = page.map_err(|failure| from_service(failure, Subject::upload(bucket, key, upload_id)))?;
     let owner = page.upload.owner.clone().unwrap_or(s3.bucket_info(bucket).await?.owner);
     let last = page.parts.last().map(|part| part.part_number);
-    Ok(wire(write_list_parts(&types::ListPartsOutput {
+    let mut response = wire(write_list_parts(&types::ListPartsOutput {
         bucket: Some(bucket.to_owned()),
         key: Some(key.to_owned()),
         upload_id: Some(upload_id.to_owned()),
@@ -50,7 +51,9 @@ pub(crate) async fn list_parts(s3: &S3, request: &ApiRequest) -> S3Result<ApiRes
         checksum_algorithm: page.upload.checksum_algorithm.map(wire_algorithm),
         checksum_type: page.upload.checksum_type.map(wire_type),
         ..Default::default()
-    })))
+    }));
+    tell_abort(s3, response.headers_mut(), bucket, key, page.upload.initiated).await;
+    Ok(response)
 }
 
 fn part(info: &PartInfo) -> types::Part {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::cipher::{CustomerKey, Encryption, EncryptionMode};
 use crate::ports::CallerKeys;
 use crate::{
-    Checksum, ChecksumAlgorithm, ChecksumType, Conditions, ObjectLock, Quota, ServiceError, SourceError, VersionRef,
+    BucketConfigKind, Checksum, ChecksumAlgorithm, ChecksumType, Conditions, ObjectLock, Quota, ServiceError, SourceError, VersionRef,
 };
 
 /// Most bytes of a key.
@@ -79,6 +79,8 @@ pub struct CreateBucketRequest {
     pub region: String,
     /// Whether versions are kept and can be locked.
     pub object_lock: bool,
+    /// What is configured of it from the beginning.
+    pub documents: Vec<(BucketConfigKind, Bytes)>,
 }
 
 /// A bucket.

@@ -50,7 +50,7 @@ fn looks_like_address(name: &str) -> bool {
 }
 
 impl ObjectService {
-    /// Creates a bucket.
+    /// Creates a bucket. It is there with all that was asked for, or not at all.
     ///
     /// # Errors
     /// `InvalidBucketName`, `BucketAlreadyOwnedByYou`, `BucketAlreadyExists`.
@@ -70,7 +70,8 @@ impl ObjectService {
         if !is_bucket_name(&request.name) {
             return Err(ServiceError::InvalidBucketName);
         }
-        let CreateBucketRequest { name, owner, region, object_lock } = request;
+        let CreateBucketRequest { name, owner, region, object_lock, documents } = request;
+        let documents: Vec<_> = documents.into_iter().map(|(kind, document)| (kind, document.to_vec())).collect();
         let state = match object_lock {
             true => BucketState { versioning: Versioning::Enabled, lock: Some(BucketLock::default()) },
             false => BucketState::default(),
@@ -86,12 +87,17 @@ impl ObjectService {
                 state,
                 metered: false,
             };
-            let entry = DirectoryEntry { id, state: EntryState::Creating, record };
+            let entry = DirectoryEntry { id, state: EntryState::Creating, record, documents: documents.clone() };
             let reserve = DirectoryCommand::Reserve { entry: Box::new(entry), buckets_max };
             let there = self.directory_command::<Answer<DirectoryEntry>>(&reserve).await??;
             let own = there.record.owner.account_id == owner.account_id;
             match there.state {
-                EntryState::Creating if there.id == id || own => return self.finish_creation(there).await,
+                EntryState::Creating if there.id == id || own => {
+                    // Another request of the same owner may have begun with another configuration.
+                    let is_same = there.documents == documents && there.record.state == state;
+                    let info = self.finish_creation(there).await?;
+                    return if is_same { Ok(info) } else { Err(ServiceError::BucketAlreadyOwnedByYou) };
+                }
                 EntryState::Creating => return Err(ServiceError::BucketAlreadyExists),
                 EntryState::Active => {
                     if self.record_of(there.id).await?.is_some() {
@@ -109,7 +115,8 @@ impl ObjectService {
     }
 
     async fn finish_creation(&self, entry: DirectoryEntry) -> Result<BucketInfo, ServiceError> {
-        let create = Command::CreateBucket { id: entry.id, record: entry.record.clone() };
+        let (record, documents) = (entry.record.clone(), entry.documents.clone());
+        let create = Command::CreateBucket { id: entry.id, record, documents };
         self.command::<()>(&entry.id.0, &create).await??;
         let activate = DirectoryCommand::Activate { name: entry.record.name.clone(), id: entry.id };
         self.directory_command::<()>(&activate).await?;

@@ -21,6 +21,7 @@ pub(crate) enum Command {
     CreateBucket {
         id: BucketId,
         record: BucketRecord,
+        documents: Vec<(BucketConfigKind, Vec<u8>)>,
     },
     DeleteBucket {
         id: BucketId,

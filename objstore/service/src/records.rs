@@ -10,7 +10,10 @@ use serde::{Deserialize, Serialize};
 use crate::api::is_archive;
 use crate::cipher::{EncryptionMode, EncryptionRecord};
 use crate::keys::BucketId;
-use crate::{BucketState, Checksum, ChecksumAlgorithm, ChecksumType, ContentHeaders, ObjectLock, Owner, VersionRef};
+use crate::{
+    BucketConfigKind, BucketState, Checksum, ChecksumAlgorithm, ChecksumType, ContentHeaders, ObjectLock, Owner,
+    VersionRef,
+};
 
 /// Version of every record and message of this crate.
 const FORMAT: u8 = 1;
@@ -277,6 +280,8 @@ pub(crate) struct DirectoryEntry {
     pub(crate) id: BucketId,
     pub(crate) state: EntryState,
     pub(crate) record: BucketRecord,
+    /// What is configured of it from the beginning, until the record is there.
+    pub(crate) documents: Vec<(BucketConfigKind, Vec<u8>)>,
 }
 
 /// An upload that is going on.

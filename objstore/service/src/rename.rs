@@ -7,7 +7,7 @@ use crate::messages::{Answer, Command, Query, RenameCommand, Written};
 use crate::read::Found;
 use crate::service::check_key;
 use crate::sharing::source_changed;
-use crate::{Conditions, ObjectService, ServiceError, Versioning};
+use crate::{Conditions, ObjectService, Quota, ServiceError, Versioning};
 
 /// Attempts when the source is written at the same moment.
 const ATTEMPTS_MAX: usize = 8;
@@ -72,7 +72,8 @@ impl ObjectService {
                 holder: self.new_data(),
                 token: token(request),
             };
-            match self.command(&route, &Command::Rename(Box::new(rename))).await {
+            let command = Command::Rename(Box::new(rename));
+            match self.command_within(&route, Quota::default(), &command, &[]).await {
                 Ok(Err(crate::messages::Refusal::NoSuchBucket)) => Err(ServiceError::NoSuchBucket),
                 other => other,
             }

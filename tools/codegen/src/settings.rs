@@ -44,6 +44,9 @@ pub(crate) struct Settings {
     #[serde(default)]
     pub(crate) xmlns: String,
     pub(crate) operations: BTreeSet<String>,
+    /// Where operations are tested, by the file.
+    #[serde(default)]
+    pub(crate) tests: BTreeMap<String, Vec<String>>,
     #[serde(default)]
     pub(crate) foreign_operations: BTreeSet<String>,
     #[serde(default)]

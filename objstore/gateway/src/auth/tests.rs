@@ -8,7 +8,7 @@ use http::{Method, Uri, Version};
 use super::{Authenticated, Authenticator, Head};
 use crate::api::{AuthKind, Credential, CredentialRefusal, Credentials, Principal, Secret};
 use crate::error::ApiError;
-use crate::target::Target;
+use crate::target::{Domains, Target};
 
 const ACCESS_KEY: &str = "AKIAIOSFODNN7EXAMPLE";
 const SECRET: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
@@ -89,7 +89,7 @@ impl Call {
         }
         let uri: Uri = self.uri.parse().unwrap();
         let domains = ["s3.amazonaws.com".to_owned()];
-        let target = Target::parse(&uri, Version::HTTP_11, &headers, &domains)?;
+        let target = Target::parse(&uri, Version::HTTP_11, &headers, Domains { base: &domains, website: &[] })?;
         let head = Head { method: &self.method, target: &target, headers: &headers };
         let scheme = authenticator.scheme(&head)?;
         if let super::Scheme::V4(claim) = &scheme {

@@ -86,7 +86,7 @@ pub(crate) async fn put_acl(s3: &S3, operation: Operation, request: &mut ApiRequ
 }
 
 /// Keeps the list of a bucket; `None` is the default.
-pub(crate) async fn put_bucket(s3: &S3, bucket: &str, acl: Option<Acl>) -> S3Result<()> {
+async fn put_bucket(s3: &S3, bucket: &str, acl: Option<Acl>) -> S3Result<()> {
     let kind = BucketConfigKind::Acl;
     let kept = match acl {
         Some(acl) => s3.service.put_bucket_config(bucket, kind, Bytes::from(acl.encode())).await,

@@ -8,7 +8,7 @@ use karri_iam_policy::{Grant as PolicyGrant, Principal};
 use karri_objstore_service::Owner;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use handlers::{get_acl, put_acl, put_bucket};
+pub(crate) use handlers::{get_acl, put_acl};
 pub(crate) use read::asked_by_headers;
 pub(crate) use write::{acl_not_supported, new_object, writer};
 

@@ -39,6 +39,22 @@ pub(crate) fn extra_actions(operation: Operation, headers: &HeaderMap) -> impl I
     needed.into_iter().filter_map(move |(is_asked, action)| (is_write && is_asked).then_some(action))
 }
 
+/// What the creation of a bucket needs beside `s3:CreateBucket`, for what its headers ask.
+pub(crate) fn creation_actions(headers: &HeaderMap) -> impl Iterator<Item = &'static str> {
+    let asks_for_acl = headers.keys().any(|name| name.as_str().starts_with("x-amz-grant-"))
+        || headers.get("x-amz-acl").is_some_and(|value| value != "private");
+    let locks = headers
+        .get("x-amz-bucket-object-lock-enabled")
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true"));
+    let needed = [
+        (asks_for_acl, "s3:PutBucketAcl"),
+        (headers.contains_key("x-amz-object-ownership"), "s3:PutBucketOwnershipControls"),
+        (locks, "s3:PutBucketObjectLockConfiguration"),
+        (locks, "s3:PutBucketVersioning"),
+    ];
+    needed.into_iter().filter_map(|(is_asked, action)| is_asked.then_some(action))
+}
+
 fn current_action(operation: Operation) -> &'static str {
     match operation {
         Operation::ListBuckets => "s3:ListAllMyBuckets",
@@ -51,6 +67,7 @@ fn current_action(operation: Operation) -> &'static str {
         Operation::GetObjectAttributes => "s3:GetObjectAttributes",
         Operation::PutObject
         | Operation::CopyObject
+        | Operation::RenameObject
         | Operation::CreateMultipartUpload
         | Operation::UploadPart
         | Operation::UploadPartCopy

@@ -9,7 +9,7 @@ use karri_objstore_wire::Operation;
 
 use super::context::{existing_tags, of_request, request_tags};
 use super::rules::{BucketPolicy, Rules};
-use super::{action, extra_actions};
+use super::{action, creation_actions, extra_actions};
 use crate::S3;
 use crate::acl::{Acl, Permission};
 use crate::dispatch::parameter;
@@ -51,7 +51,9 @@ impl S3 {
         };
         match operation {
             Operation::CreateBucket => {
-                return self.authorize_account(request, action, &format!("arn:aws:s3:::{bucket}"));
+                let resource = format!("arn:aws:s3:::{bucket}");
+                let needed = std::iter::once(action).chain(creation_actions(&request.headers));
+                return needed.into_iter().try_for_each(|action| self.authorize_account(request, action, &resource));
             }
             // Each key is asked for by itself, once it is known.
             Operation::DeleteObjects => return self.authorize_batch(request, bucket).await,
@@ -120,7 +122,8 @@ impl S3 {
         settings.map(Rules::of).map_err(|failure| from_service(failure, Subject::bucket(bucket)))
     }
 
-    fn authorize_account(&self, request: &ApiRequest, action: &'static str, resource: &str) -> S3Result<()> {
+    /// 403 unless the caller's own policies let it do `action` to what its account has, or is to have.
+    pub(crate) fn authorize_account(&self, request: &ApiRequest, action: &'static str, resource: &str) -> S3Result<()> {
         let principal = identity(&request.caller);
         let asked = Request {
             principal: &principal,
@@ -157,6 +160,9 @@ impl S3 {
             None => format!("arn:aws:s3:::{}", target.bucket),
         };
         let rules = self.rules(target.bucket).await?;
+        if !pays(request, &principal, &rules) {
+            return Err(access_denied());
+        }
         let mut context = of_request(request, self.clock.now(), &self.region);
         if let Some(version) = target.version {
             context.set("s3:VersionId", version.to_string());
@@ -297,6 +303,17 @@ impl Case<'_> {
     fn is_own_root(&self) -> bool {
         self.principal.kind == PrincipalKind::AccountRoot && self.principal.account_id == self.owner().account_id
     }
+}
+
+/// Whether a caller from outside has said that it pays, where the bucket has callers pay.
+fn pays(request: &ApiRequest, principal: &Principal, rules: &Rules) -> bool {
+    let is_own = principal.account_id == rules.settings().info().owner.account_id;
+    is_own || !rules.has_requesters_pay() || (!principal.is_anonymous() && says_that_it_pays(request))
+}
+
+/// Whether the caller has said so, in a header or in the form.
+pub(crate) fn says_that_it_pays(request: &ApiRequest) -> bool {
+    request.headers.get("x-amz-request-payer").is_some_and(|value| value == "requester")
 }
 
 fn is_about_policy(action: &str) -> bool {

@@ -14,6 +14,6 @@ mod rules;
 
 pub use identities::{Account, Identities, OneAccount};
 
-pub(crate) use actions::{action, extra_actions};
-pub(crate) use judge::{Target, identity};
+pub(crate) use actions::{action, creation_actions, extra_actions};
+pub(crate) use judge::{Target, identity, says_that_it_pays};
 pub(crate) use rules::{Ownership, Rules, ownership_document};

@@ -108,6 +108,13 @@ impl Rules {
         Ok(())
     }
 
+    /// `RequestPaymentConfiguration`: whether callers pay for what they ask for. Nothing is charged here; but they
+    /// have to agree, as with AWS.
+    pub(crate) fn has_requesters_pay(&self) -> bool {
+        let document = self.settings.document(BucketConfigKind::RequestPayment);
+        document.is_some_and(|document| element(&document, "Payer").as_deref() == Some("Requester"))
+    }
+
     /// Whether lists count at all.
     pub(crate) fn has_acls(&self) -> bool {
         self.ownership != Ownership::BucketOwnerEnforced

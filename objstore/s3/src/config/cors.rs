@@ -7,7 +7,7 @@ use http::header::{
     ACCESS_CONTROL_REQUEST_METHOD, HeaderMap, HeaderValue, ORIGIN, VARY,
 };
 use http::{HeaderName, Method, StatusCode};
-use karri_objstore_gateway::{ApiError, ApiRequest, ApiResponse};
+use karri_objstore_gateway::{ApiError, ApiRequest, ApiResponse, Crossing};
 use karri_objstore_service::{BucketConfigKind, BucketSettings, ServiceError};
 use karri_objstore_wire::{parse_put_bucket_cors, types, write_get_bucket_cors};
 
@@ -199,14 +199,24 @@ fn forbidden(request: &ApiRequest, method: &str, message: &str) -> ApiError {
 
 /// Tells the browser behind an actual request whether its page may see the answer.
 pub(crate) async fn decorate(s3: &S3, request: &ApiRequest, response: &mut ApiResponse) {
-    let (Some(origin), Some(bucket)) = (header(&request.headers, ORIGIN), request.bucket.as_deref()) else { return };
-    if request.method == Method::OPTIONS {
+    let crossing = Crossing {
+        bucket: request.bucket.as_deref().unwrap_or_default(),
+        method: &request.method,
+        headers: &request.headers,
+    };
+    tell_origin(s3, crossing, response).await;
+}
+
+/// As [`decorate`], of a request of which only this is known.
+pub(crate) async fn tell_origin(s3: &S3, request: Crossing<'_>, response: &mut ApiResponse) {
+    let (Some(origin), bucket) = (header(request.headers, ORIGIN), request.bucket) else { return };
+    if *request.method == Method::OPTIONS || bucket.is_empty() {
         return;
     }
     let Ok(settings) = s3.service.bucket_settings(bucket).await else { return };
     let Some(rules) = rules(&settings) else { return };
-    let method = header(&request.headers, ACCESS_CONTROL_REQUEST_METHOD).unwrap_or(request.method.as_str());
-    let question = Question::new(&request.headers, origin, method);
+    let method = header(request.headers, ACCESS_CONTROL_REQUEST_METHOD).unwrap_or(request.method.as_str());
+    let question = Question::new(request.headers, origin, method);
     if let Some((rule, pattern)) = rules.find(&question) {
         rule.tell(pattern, &question, response.headers_mut());
     }

@@ -25,7 +25,11 @@ pub(crate) type Tag = (String, String);
 
 /// The tags of a bucket, as they are kept.
 pub(super) fn check_of_bucket(request: &ApiRequest, body: &[u8]) -> S3Result<Bytes> {
-    let tagging = parse_put_bucket_tagging(&wire_request(request), body).map_err(from_wire)?.tagging;
+    of_bucket(parse_put_bucket_tagging(&wire_request(request), body).map_err(from_wire)?.tagging)
+}
+
+/// As [`check_of_bucket`], of tags that were read already.
+pub(crate) fn of_bucket(tagging: types::Tagging) -> S3Result<Bytes> {
     let tags = pairs(tagging);
     check(&tags)?;
     if tags.len() > BUCKET_TAGS_MAX {

@@ -130,3 +130,30 @@ async fn listings() {
     s3.get("/one?version-id-marker=null&versions").await.expect_error(400, "InvalidArgument");
     s3.get("/none?list-type=2").await.expect_error(404, "NoSuchBucket");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_begins_with_all_that_was_asked_for() {
+    let (_node, s3) = start().await;
+    let tagged = |tags: &str| format!("<CreateBucketConfiguration><Tags>{tags}</Tags></CreateBucketConfiguration>");
+    let tag = |name: &str| format!("<Tag><Key>{name}</Key><Value>v</Value></Tag>");
+    let headers = [
+        ("x-amz-object-ownership", "BucketOwnerPreferred"),
+        ("x-amz-acl", "public-read"),
+        ("x-amz-bucket-object-lock-enabled", "true"),
+    ];
+    s3.put("/full", &headers, tagged(&tag("team")).as_bytes()).await.expect(200);
+    assert_eq!(s3.get("/full?tagging").await.expect(200).element("Key").as_deref(), Some("team"));
+    let ownership = s3.get("/full?ownershipControls").await.expect(200);
+    assert_eq!(ownership.element("ObjectOwnership").as_deref(), Some("BucketOwnerPreferred"));
+    assert_eq!(s3.get("/full?acl").await.expect(200).elements("Permission").len(), 2);
+    assert_eq!(s3.get("/full?object-lock").await.expect(200).element("ObjectLockEnabled").as_deref(), Some("Enabled"));
+    assert_eq!(s3.get("/full?versioning").await.expect(200).element("Status").as_deref(), Some("Enabled"));
+    // What is configured later replaces what it began with.
+    s3.send("DELETE", "/full?tagging", &[], b"").await.expect(204);
+    s3.get("/full?tagging").await.expect_error(404, "NoSuchTagSet");
+
+    for (tags, code) in [(tag("aws:x"), "InvalidTag"), (format!("{0}{0}", tag("x")), "InvalidTag")] {
+        s3.put("/bad", &[], tagged(&tags).as_bytes()).await.expect_error(400, code);
+        s3.send("HEAD", "/bad", &[], b"").await.expect(404);
+    }
+}

@@ -172,3 +172,44 @@ async fn browsers_are_told_what_their_pages_may_see() {
     let other = s3.send("GET", "/one/k", &[("origin", "https://a.other")], b"").await.expect(404);
     assert_eq!(other.header("access-control-allow-origin"), None);
 }
+
+/// What the gateway refuses by itself is told to the pages that may see it.
+#[tokio::test(flavor = "multi_thread")]
+async fn refused_signatures_are_told_to_other_origins() {
+    let (_node, s3) = start().await;
+    s3.put("/one", &[], b"").await.expect(200);
+    let cors = "<CORSConfiguration><CORSRule><AllowedMethod>GET</AllowedMethod><AllowedOrigin>https://a.test\
+                </AllowedOrigin></CORSRule></CORSConfiguration>";
+    s3.put("/one?cors", &[], cors.as_bytes()).await.expect(200);
+    let stranger = s3.with_key("AKIANOBODY");
+    for (origin, told) in [("https://a.test", Some("https://a.test")), ("https://b.test", None)] {
+        let refused = stranger.send("GET", "/one/k", &[("origin", origin)], b"").await;
+        let refused = refused.expect_error(403, "InvalidAccessKeyId");
+        assert_eq!(refused.header("access-control-allow-origin"), told, "{origin}");
+        assert!(refused.header("vary").is_some());
+    }
+    let refused = stranger.send("GET", "/none/k", &[("origin", "https://a.test")], b"").await.expect(403);
+    assert_eq!(refused.header("access-control-allow-origin"), None);
+}
+
+/// Callers from outside have to say that they pay.
+#[tokio::test(flavor = "multi_thread")]
+async fn requesters_pay() {
+    let (_node, s3) = start().await;
+    s3.put("/one", &[("x-amz-acl", "public-read")], b"").await.expect(200);
+    s3.put("/one/k", &[("x-amz-acl", "public-read")], b"k").await.expect(200);
+    let other = s3.with_key(crate::people::OTHER_KEY);
+    let requester = b"<RequestPaymentConfiguration><Payer>Requester</Payer></RequestPaymentConfiguration>";
+    s3.put("/one?requestPayment", &[], requester).await.expect(200);
+    for target in ["/one/k", "/one?list-type=2"] {
+        other.get(target).await.expect_error(403, "AccessDenied");
+        s3.anonymous_with("GET", target, &[("x-amz-request-payer", "requester")], b"").await.expect(403);
+        let paid = other.send("GET", target, &[("x-amz-request-payer", "requester")], b"").await.expect(200);
+        assert_eq!(paid.header("x-amz-request-charged"), Some("requester"));
+        let own = s3.send("GET", target, &[("x-amz-request-payer", "requester")], b"").await.expect(200);
+        assert_eq!(own.header("x-amz-request-charged"), None);
+        s3.get(target).await.expect(200);
+    }
+    s3.put("/two", &[], b"").await.expect(200);
+    s3.put("/two/mine", &[("x-amz-copy-source", "one/k")], b"").await.expect(200);
+}

@@ -100,3 +100,42 @@ async fn archived_objects_are_restored_before_they_are_read() {
     assert_eq!((read.text().as_str(), read.header("x-amz-restore")), ("cold", until));
     s3.put("/cold/copy", &[("x-amz-copy-source", "cold/k")], b"").await.expect(200);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_write_and_read_tells_when_a_rule_ends_it() {
+    let (_node, s3) = start().await;
+    s3.put("/ends", &[], b"").await.expect(200);
+    let rule = document(
+        "<ID>soon</ID><Prefix>d/</Prefix><Status>Enabled</Status><Expiration><Days>1</Days></Expiration>\
+         <AbortIncompleteMultipartUpload><DaysAfterInitiation>2</DaysAfterInitiation></AbortIncompleteMultipartUpload>",
+    );
+    s3.put("/ends?lifecycle", &[], &rule).await.expect(200);
+    let expected = Some("expiry-date=\"Fri, 02 Jan 2026 00:00:00 GMT\", rule-id=\"soon\"");
+    let at_midnight =
+        |header: Option<&str>| header.is_some_and(|told| told.ends_with("00:00:00 GMT\", rule-id=\"soon\""));
+    let put = s3.put("/ends/d/a", &[], b"a").await.expect(200);
+    assert!(at_midnight(put.header("x-amz-expiration")), "{:?} is not like {expected:?}", put.headers);
+    let copy = s3.put("/ends/d/b", &[("x-amz-copy-source", "ends/d/a")], b"").await.expect(200);
+    let begun = s3.send("POST", "/ends/d/c?uploads", &[], b"").await.expect(200);
+    assert_eq!(begun.header("x-amz-abort-rule-id"), Some("soon"));
+    assert!(begun.header("x-amz-abort-date").is_some_and(|date| date.ends_with("00:00:00 GMT")), "{:?}", begun.headers);
+    let id = begun.element("UploadId").expect("an id");
+    let part = s3.put(&format!("/ends/d/c?partNumber=1&uploadId={id}"), &[], b"part").await.expect(200);
+    let parts = s3.get(&format!("/ends/d/c?uploadId={id}")).await.expect(200);
+    for name in ["x-amz-abort-date", "x-amz-abort-rule-id"] {
+        assert_eq!(parts.header(name), begun.header(name), "{name}");
+    }
+    let etag = part.header("etag").expect("a tag");
+    let list = format!(
+        "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{etag}</ETag></Part></CompleteMultipartUpload>"
+    );
+    let complete = s3.send("POST", &format!("/ends/d/c?uploadId={id}"), &[], list.as_bytes()).await.expect(200);
+    let head = s3.send("HEAD", "/ends/d/c", &[], b"").await.expect(200);
+    let get = s3.get("/ends/d/c").await.expect(200);
+    for answer in [copy, complete, head, get] {
+        assert_eq!(answer.header("x-amz-expiration"), put.header("x-amz-expiration"));
+    }
+    let other = s3.put("/ends/other", &[("x-amz-copy-source", "ends/d/a")], b"").await.expect(200);
+    assert_eq!(other.header("x-amz-expiration"), None);
+    assert_eq!(s3.send("POST", "/ends/other?uploads", &[], b"").await.expect(200).header("x-amz-abort-date"), None);
+}

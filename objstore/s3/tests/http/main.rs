@@ -13,5 +13,6 @@ mod node;
 mod objects;
 mod people;
 mod policies;
+mod renames;
 mod versions;
 mod websites;

@@ -47,6 +47,18 @@ pub(super) fn change(
     Ok(Ok(()))
 }
 
+/// The documents with which a bucket begins.
+pub(super) fn begin(rows: &mut dyn Rows, id: BucketId, documents: Vec<(BucketConfigKind, Vec<u8>)>) {
+    if documents.is_empty() {
+        return;
+    }
+    for (kind, document) in documents {
+        rows.put(BUCKET_CONFIGS, keys::config(id, kind.row()), document);
+    }
+    let first = ConfigRevisionRecord { revision: 1, operations: Vec::new() };
+    store(rows, BUCKET_CONFIGS, keys::config(id, REVISION), &first);
+}
+
 fn revision(rows: &mut dyn Rows, id: BucketId) -> Result<ConfigRevisionRecord, EvaluateError> {
     Ok(load(rows, BUCKET_CONFIGS, &keys::config(id, REVISION))?.unwrap_or_default())
 }

@@ -63,6 +63,7 @@ pub(crate) fn evaluate(rows: &mut dyn Rows, command: &[u8], now: Timestamp) -> R
             let entry = load::<DirectoryEntry>(rows, BUCKET_NAMES, name.as_bytes())?;
             if let Some(mut entry) = entry.filter(|entry| entry.id == id && entry.state == EntryState::Creating) {
                 entry.state = EntryState::Active;
+                entry.documents.clear();
                 store(rows, BUCKET_NAMES, name.into_bytes(), &entry);
             }
             reply(&())

@@ -22,6 +22,7 @@ pub(super) fn metered_route(command: &Command) -> Option<&[u8]> {
     Some(match command {
         Command::Put(put) => &put.route,
         Command::CopyWithin(copy) => &copy.route,
+        Command::Rename(rename) => &rename.route,
         Command::Delete(delete) => &delete.route,
         Command::Mark(mark) => &mark.route,
         Command::Complete(complete) => &complete.route,
@@ -56,6 +57,7 @@ pub(super) fn within(
     let Some(route) = metered_route(&command).map(<[u8]>::to_vec) else {
         return Err(EvaluateError::Malformed("a command that changes no version".to_owned()));
     };
+    let is_rename = matches!(command, Command::Rename(_));
     let mut meter = Meter { rows, is_metered: false, counts: true, bytes: 0, versions: 0, failure: None };
     let answer = carry_out(&mut meter, command, &inner[inner.len() - tail..], now)?;
     let Meter { rows, is_metered, bytes, versions, failure, .. } = meter;
@@ -73,7 +75,8 @@ pub(super) fn within(
     let usage = load::<UsageRecord>(rows, USAGE, &id)?;
     let mut usage = usage.ok_or_else(|| EvaluateError::Malformed("a metered bucket without a counter".to_owned()))?;
     if let Some(next) = &usage.next {
-        if !quota.is_empty() {
+        // A rename may cross the line up to which is counted.
+        if !quota.is_empty() || is_rename {
             return refuse(rows, Refusal::NotMetered);
         }
         // What comes behind will be counted with the rest.

@@ -24,6 +24,7 @@ pub(crate) use directory::DirectoryEvaluator;
 pub(crate) use directory::{answer as answer_directory, evaluate as evaluate_directory};
 pub(crate) use listing::first_row;
 
+use crate::BucketConfigKind;
 use crate::keys::{self, BUCKETS, BucketId, GARBAGE, LIFECYCLE, PARTS, UPLOADS, USAGE, VERSIONS};
 use crate::lifecycle;
 use crate::messages::{Answer, Command, Query, Refusal};
@@ -84,7 +85,7 @@ pub(crate) fn evaluate(rows: &mut dyn Rows, command: &[u8], now: Timestamp) -> R
 
 fn carry_out(rows: &mut dyn Rows, decoded: Command, tail: &[u8], now: Timestamp) -> Result<Vec<u8>, EvaluateError> {
     match decoded {
-        Command::CreateBucket { id, record } => reply(&create_bucket(rows, id, &record)?),
+        Command::CreateBucket { id, record, documents } => reply(&create_bucket(rows, id, &record, documents)?),
         Command::DeleteBucket { id } => reply(&delete_bucket(rows, id)?),
         Command::PutBucketConfig { id, kind, operation } => {
             reply(&configs::change(rows, id, kind, operation, Some(tail))?)
@@ -210,8 +211,17 @@ fn bucket_exists(rows: &mut dyn Rows, route: &[u8]) -> Result<bool, EvaluateErro
     Ok(!rows.holds(id) || rows.get(BUCKETS, id)?.is_some())
 }
 
-fn create_bucket(rows: &mut dyn Rows, id: BucketId, record: &BucketRecord) -> Result<Answer<()>, EvaluateError> {
+fn create_bucket(
+    rows: &mut dyn Rows,
+    id: BucketId,
+    record: &BucketRecord,
+    documents: Vec<(BucketConfigKind, Vec<u8>)>,
+) -> Result<Answer<()>, EvaluateError> {
+    if documents.iter().any(|(kind, document)| document.len() > kind.size_bytes_max()) {
+        return Ok(Err(Refusal::DocumentTooLarge));
+    }
     if rows.get(BUCKETS, &id.0)?.is_none() {
+        configs::begin(rows, id, documents);
         store(rows, BUCKETS, id.0.to_vec(), record);
     }
     Ok(Ok(()))

@@ -200,6 +200,16 @@ impl Lifecycle {
         ends.min_by_key(|(end, _)| *end)
     }
 
+    /// When an upload that is not completed will be aborted, and the rule that says so.
+    pub fn upload_end(&self, key: &str, initiated: Timestamp) -> Option<(Timestamp, &str)> {
+        let rules = self.rules.iter().filter(|rule| key.starts_with(&rule.filter.prefix));
+        let ends = rules.filter_map(|rule| {
+            let end = LifecycleDay::default().after(initiated, rule.abort_uploads_after_days?);
+            Some((end, rule.id.as_str()))
+        });
+        ends.min_by_key(|(end, _)| *end)
+    }
+
     pub(crate) fn aborts_uploads(&self) -> bool {
         self.rules.iter().any(|rule| rule.abort_uploads_after_days.is_some())
     }

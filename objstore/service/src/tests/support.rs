@@ -288,7 +288,7 @@ pub(crate) async fn world() -> World {
 
 pub(crate) fn new_bucket(name: &str, account: &str) -> CreateBucketRequest {
     let owner = BucketOwner { account_id: account.into(), user_id: account.into(), display_name: account.into() };
-    CreateBucketRequest { name: name.into(), owner, region: "r".into(), object_lock: false }
+    CreateBucketRequest { name: name.into(), owner, region: "r".into(), object_lock: false, documents: Vec::new() }
 }
 
 /// Bytes that are different everywhere.

@@ -76,6 +76,7 @@ mod put_object_lock_configuration;
 mod put_object_retention;
 mod put_object_tagging;
 mod put_public_access_block;
+mod rename_object;
 mod restore_object;
 pub(crate) mod routes;
 mod shared;
@@ -177,6 +178,7 @@ pub use self::put_object_lock_configuration::{
 pub use self::put_object_retention::{parse_put_object_retention, write_put_object_retention};
 pub use self::put_object_tagging::{parse_put_object_tagging, write_put_object_tagging};
 pub use self::put_public_access_block::{parse_put_public_access_block, write_put_public_access_block};
+pub use self::rename_object::{parse_rename_object, write_rename_object};
 pub use self::restore_object::{parse_restore_object, write_restore_object};
 pub use self::upload_part::{parse_upload_part, write_upload_part};
 pub use self::upload_part_copy::{parse_upload_part_copy, write_upload_part_copy};
@@ -302,6 +304,7 @@ pub mod types {
     pub use super::put_object_retention::{PutObjectRetentionInput, PutObjectRetentionOutput};
     pub use super::put_object_tagging::{PutObjectTaggingInput, PutObjectTaggingOutput};
     pub use super::put_public_access_block::{PutPublicAccessBlockInput, PutPublicAccessBlockOutput};
+    pub use super::rename_object::{RenameObjectInput, RenameObjectOutput};
     pub use super::restore_object::{
         CompressionType, CsvInput, CsvOutput, Encryption, ExpressionType, FileHeaderInfo, GlacierJobParameters,
         InputSerialization, JsonInput, JsonOutput, JsonType, MetadataEntry, OutputLocation, OutputSerialization,

@@ -149,6 +149,8 @@ pub enum Operation {
     PutObjectTagging,
     /// `PutPublicAccessBlock`
     PutPublicAccessBlock,
+    /// `RenameObject`
+    RenameObject,
     /// `RestoreObject`
     RestoreObject,
     /// `UploadPart`
@@ -231,6 +233,7 @@ impl Operation {
         Self::PutObjectRetention,
         Self::PutObjectTagging,
         Self::PutPublicAccessBlock,
+        Self::RenameObject,
         Self::RestoreObject,
         Self::UploadPart,
         Self::UploadPartCopy,
@@ -310,6 +313,7 @@ impl Operation {
             Self::PutObjectRetention => "PutObjectRetention",
             Self::PutObjectTagging => "PutObjectTagging",
             Self::PutPublicAccessBlock => "PutPublicAccessBlock",
+            Self::RenameObject => "RenameObject",
             Self::RestoreObject => "RestoreObject",
             Self::UploadPart => "UploadPart",
             Self::UploadPartCopy => "UploadPartCopy",

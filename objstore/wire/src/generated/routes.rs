@@ -384,7 +384,7 @@ static OBJECT_PUT: &[Rule] = &[
         header: None,
     },
     // RenameObject
-    Rule { operation: None, required: 0x10000000, accepted: 0x0, header: None },
+    Rule { operation: Some(Operation::RenameObject), required: 0x10000000, accepted: 0x0, header: None },
     // UpdateObjectEncryption
     Rule { operation: None, required: 0x80, accepted: 0x10000000000, header: None },
     // CopyObject

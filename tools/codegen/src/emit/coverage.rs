@@ -16,12 +16,20 @@ pub(crate) fn emit(plan: &Plan, settings: &Settings) -> String {
     };
     let mut page = format!(
         "# {title} operations\n\n{served} of {} operations are served. Every other one is refused {refusal}.\n\n\
-         | Operation | State |\n|---|---|\n",
-        plan.coverage.len()
+         | Operation | State |{}\n|---|---|{}\n",
+        plan.coverage.len(),
+        if settings.tests.is_empty() { "" } else { " Test |" },
+        if settings.tests.is_empty() { "" } else { "---|" },
     );
     for (name, served) in &plan.coverage {
         let state = if *served { "implemented" } else { "not implemented" };
-        let _ = writeln!(page, "| `{name}` | {state} |");
+        let _ = write!(page, "| `{name}` | {state} |");
+        if !settings.tests.is_empty() {
+            let tested = settings.tests.iter().filter(|(_, operations)| *served && operations.contains(name));
+            let files: Vec<_> = tested.map(|(file, _)| format!("`{file}`")).collect();
+            let _ = write!(page, " {} |", files.join(", "));
+        }
+        page.push('\n');
     }
     page
 }
