@@ -13,7 +13,7 @@ use crate::api::{Caller, Credential, CredentialRefusal, Credentials, Principal, 
 use crate::auth::{Authenticator, Head, Scheme, SignatureHex, SigningKey};
 use crate::body::{BodyError, ChunkDecoder, ChunkPlan, ChunkSigner, RequestBody, Source};
 use crate::form;
-use crate::target::Target;
+use crate::target::{Domains, Target};
 
 /// 2013-05-24T00:00:00Z, the time of the examples of AWS, from which the seeds are made.
 const NOW: u64 = 1_369_353_600;
@@ -86,7 +86,9 @@ fn authenticate(data: &[u8]) {
         }
     }
     let domains = ["s3.amazonaws.com".to_owned()];
-    let Ok(target) = Target::parse(&uri, Version::HTTP_11, &headers, &domains) else { return };
+    let Ok(target) = Target::parse(&uri, Version::HTTP_11, &headers, Domains { base: &domains, website: &[] }) else {
+        return;
+    };
     // What storage is given and what was signed are one: it holds no NUL, and encoding it again gives it back.
     for part in target.bucket.iter().chain(&target.key) {
         assert!(!part.contains('\0'), "a NUL in {part:?}");

@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::cipher::{CustomerKey, Encryption, EncryptionMode};
 use crate::ports::CallerKeys;
 use crate::{
-    BucketConfigKind, Checksum, ChecksumAlgorithm, ChecksumType, Conditions, ObjectLock, Quota, ServiceError, SourceError, VersionRef,
+    BucketConfigKind, Checksum, ChecksumAlgorithm, ChecksumType, Conditions, ObjectLock, Quota, ServiceError,
+    SourceError, VersionRef,
 };
 
 /// Most bytes of a key.
