@@ -25,7 +25,8 @@ use crate::{KEY_SIZE_BYTES_MAX, ServiceError};
 pub struct ServiceConfig {
     /// What keys of encrypted objects are sealed under. Without it only clients' own keys can be used.
     pub cluster_key: Option<ClusterKey>,
-    /// How long a command or query is tried; longer than a change of leader takes.
+    /// How long a command or query is tried; longer than a change of leader takes, and so short that a node that is cut
+    /// off says so within ten seconds.
     pub deadline: Duration,
     /// Buckets whose ids are remembered.
     pub buckets_cached_max: usize,
@@ -41,7 +42,7 @@ impl Default for ServiceConfig {
     fn default() -> Self {
         Self {
             cluster_key: None,
-            deadline: Duration::from_secs(25),
+            deadline: Duration::from_secs(8),
             buckets_cached_max: 10_000,
             settings_age_max: Duration::from_millis(500),
             settings_cached_bytes_max: 64 << 20,

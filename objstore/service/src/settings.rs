@@ -305,12 +305,17 @@ impl ObjectService {
         let now = self.clock.monotonic();
         let age_max = self.config.settings_age_max;
         let Some((settings, asked)) = seen.not_before(now.saturating_sub(age_max)) else {
-            let _asking = seen.asking.lock().await;
-            // Somebody else may have asked in the meantime.
-            return match seen.not_before(now) {
-                Some((settings, _)) => Ok(settings),
-                None => self.ask_settings(id, &seen, self.clock.monotonic()).await,
+            let asked = async {
+                let _asking = seen.asking.lock().await;
+                // Somebody else may have asked in the meantime.
+                match seen.not_before(now) {
+                    Some((settings, _)) => Ok(settings),
+                    None => self.ask_settings(id, &seen, self.clock.monotonic()).await,
+                }
             };
+            // Where nobody answers, those who wait for each other must not do so in turn.
+            let asked = tokio::time::timeout(self.config.deadline, asked).await;
+            return asked.unwrap_or(Err(ServiceError::Unavailable));
         };
         if asked + age_max / 2 < now {
             self.renew_settings(id, &seen);

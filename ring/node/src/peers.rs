@@ -19,8 +19,8 @@ use crate::wire::{
 
 /// How long a node may take to make a run durable before it is left behind.
 const WRITE_DEADLINE: Duration = Duration::from_secs(10);
-/// How long a node may take to read some chunks before another is asked.
-const READ_DEADLINE: Duration = Duration::from_secs(5);
+/// How long a node may take to read some chunks.
+pub(crate) const READ_DEADLINE: Duration = Duration::from_secs(5);
 /// How long anything small may take.
 const SMALL_DEADLINE: Duration = Duration::from_secs(5);
 /// How long a deletion may take: it drops files.
@@ -91,10 +91,11 @@ impl Peers {
         Ok(())
     }
 
-    pub(crate) async fn read(&self, node: NodeId, ask: Read) -> Result<Fetched, CallError> {
+    /// Asks for chunks and waits for at most `patience`.
+    pub(crate) async fn read(&self, node: NodeId, ask: Read, patience: Duration) -> Result<Fetched, CallError> {
         let (reply, mut body): (ReadReply, Bytes) = match self.holder(node) {
             Some(holder) => holder.read(ask).await?,
-            None => self.call(node, Lane::Data, READ, &ask, Bytes::new(), READ_DEADLINE).await?,
+            None => self.call(node, Lane::Data, READ, &ask, Bytes::new(), patience).await?,
         };
         let mut chunks = Vec::with_capacity(reply.chunks.len());
         for length in reply.chunks {

@@ -14,7 +14,7 @@ use crate::client::Shared;
 use crate::counters::add;
 use crate::extent_ref::ExtentRef;
 use crate::layout::holders;
-use crate::peers::{CallError, Peers};
+use crate::peers::{CallError, Peers, READ_DEADLINE};
 use crate::wire::{Read, ReportBad};
 
 /// Chunks of one call.
@@ -22,6 +22,8 @@ const BATCH_CHUNKS: u32 = 4;
 /// Batches that are fetched at once: one is being consumed, the others are read ahead.
 const READ_AHEAD_BATCHES: usize = 2;
 
+/// How long the first round waits for a holder that hangs before it asks the next one.
+const HEDGE_AFTER: Duration = Duration::from_secs(1);
 /// Rounds through all holders while one of them does not answer.
 const ATTEMPTS_MAX: u32 = 3;
 /// Pause between two rounds.
@@ -83,16 +85,18 @@ struct Fetch {
 impl Fetch {
     /// Tries again for a moment when a holder does not answer: it may just be starting.
     async fn run(self) -> Result<Vec<Bytes>, ReadError> {
+        let mut patience = HEDGE_AFTER;
         for _ in 1..ATTEMPTS_MAX {
-            match self.attempt().await {
+            match self.attempt(patience).await {
                 Err(ReadError::Unavailable) => tokio::time::sleep(ATTEMPT_PAUSE).await,
                 outcome => return outcome,
             }
+            patience = READ_DEADLINE;
         }
-        self.attempt().await
+        self.attempt(patience).await
     }
 
-    async fn attempt(&self) -> Result<Vec<Bytes>, ReadError> {
+    async fn attempt(&self, patience: Duration) -> Result<Vec<Bytes>, ReadError> {
         let mut found: Vec<Option<Bytes>> = vec![None; self.count as usize];
         let mut digests: Option<Vec<Digest>> = None;
         let mut silent = false;
@@ -104,7 +108,7 @@ impl Fetch {
                 count: highest - lowest + 1,
                 header: digests.is_none(),
             };
-            let fetched = match self.shared.peers.read(node, ask).await {
+            let fetched = match self.shared.peers.read(node, ask, patience).await {
                 Ok(fetched) => fetched,
                 Err(error) => {
                     silent |= !matches!(error, CallError::Refused(_));
@@ -229,7 +233,7 @@ pub(crate) async fn verified_chunks(
     digests: &[Digest],
 ) -> Option<Vec<Bytes>> {
     let ask = Read { extent, first, count: u32::try_from(digests.len()).ok()?, header: false };
-    let fetched = peers.read(node, ask).await.ok()?;
+    let fetched = peers.read(node, ask, READ_DEADLINE).await.ok()?;
     let chunks: Vec<Bytes> = fetched.chunks.into_iter().collect::<Option<_>>()?;
     let lengths: Vec<usize> = chunks.iter().map(Bytes::len).collect();
     let wanted = lengths.into_iter().zip(digests.iter().copied()).collect();

@@ -68,6 +68,13 @@ impl S3Client {
         Self { host: host.to_owned(), credentials, http, timeout: Duration::from_secs(120) }
     }
 
+    /// The same client with another bound on the time of a request.
+    #[must_use]
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
     /// Signs and sends one request, without retries.
     pub async fn send(
         &self,

@@ -20,6 +20,6 @@ mod sign;
 mod wait;
 
 pub use client::{Answer, S3Client};
-pub use process::{Cluster, ClusterOptions, karri_binary};
+pub use process::{Cluster, ClusterOptions, Site, karri_binary};
 pub use sign::{Credentials, SignedRequest, sign_request};
 pub use wait::{Seed, eventually, test_bytes};

@@ -1,7 +1,7 @@
 //! Starting, killing and asking `karri` processes.
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -15,6 +15,8 @@ use crate::links::{Links, node_ip};
 use crate::sign::Credentials;
 use crate::wait::eventually;
 
+/// Ports of S3 and of the other nodes at a site of its own.
+const SITE_PORTS: (u16, u16) = (9000, 9400);
 /// How long a node may take from its start to its first ready answer.
 const READY_LIMIT: Duration = Duration::from_secs(60);
 
@@ -27,6 +29,17 @@ pub fn karri_binary() -> PathBuf {
     test.ancestors().nth(2).expect("target/debug/deps/test").join("karri")
 }
 
+/// Where a node runs.
+#[derive(Clone, Debug)]
+pub struct Site {
+    /// Its address, with the usual ports.
+    pub ip: IpAddr,
+    /// What its program is started by, as `ip netns exec one`; it must replace itself by the program.
+    pub command: Vec<String>,
+    /// Its data folder.
+    pub data_dir: PathBuf,
+}
+
 /// What a cluster of processes is started with.
 #[derive(Clone, Debug, Default)]
 pub struct ClusterOptions {
@@ -36,6 +49,8 @@ pub struct ClusterOptions {
     pub with_links: bool,
     /// Folders for the nodes' data instead of ones in a temporary folder.
     pub data_dirs: Vec<PathBuf>,
+    /// Where the nodes run, instead of all on loopback.
+    pub sites: Vec<Site>,
 }
 
 struct Node {
@@ -82,11 +97,11 @@ impl Cluster {
         let node = self.prepare(index).await?;
         let config = node.config.clone();
         if index == 0 {
-            self.karri(&["cluster", "init", "--config", path_text(&config)?])?;
+            self.karri_at(0, &["cluster", "init", "--config", path_text(&config)?])?;
         } else {
             let seed = self.nodes[0].config.clone();
-            let token = self.karri(&["cluster", "token", "--config", path_text(&seed)?])?;
-            self.karri(&["cluster", "join", "--config", path_text(&config)?, "--token", token.trim()])?;
+            let token = self.karri_at(0, &["cluster", "token", "--config", path_text(&seed)?])?;
+            self.karri_at(index, &["cluster", "join", "--config", path_text(&config)?, "--token", token.trim()])?;
         }
         self.nodes.push(node);
         self.restart(index).await?;
@@ -95,18 +110,23 @@ impl Cluster {
 
     async fn prepare(&self, index: usize) -> Result<Node> {
         let name = format!("node{}", index + 1);
-        let data_dir = self.options.data_dirs.get(index).cloned().unwrap_or_else(|| self.dir.path().join(&name));
-        let s3 = free_address()?;
-        let mut rpc = free_address()?;
+        let given = self.options.sites.get(index).map(|site| &site.data_dir).or(self.options.data_dirs.get(index));
+        let data_dir = given.cloned().unwrap_or_else(|| self.dir.path().join(&name));
+        let (s3, mut rpc) = match self.options.sites.get(index) {
+            Some(site) => (SocketAddr::new(site.ip, SITE_PORTS.0), SocketAddr::new(site.ip, SITE_PORTS.1)),
+            None => (free_address()?, free_address()?),
+        };
         let mut advertise = rpc;
         if self.options.with_links {
             rpc.set_ip(node_ip(index));
             advertise = self.links.start_proxy(index, free_address()?, rpc).await?;
         }
+        // Sites have small disks.
+        let reserve_bytes = if self.options.sites.is_empty() { 256 << 20 } else { 64 << 20 };
         let config = self.dir.path().join(format!("{name}.toml"));
         let text = format!(
             "data_dir = {data_dir:?}\n[s3]\nlisten = \"{s3}\"\n{}\n[rpc]\nlisten = \"{rpc}\"\nadvertise = \"{advertise}\"\n\
-             [storage]\nreserve_bytes = 268435456\ngarbage_age_seconds = 1\nlifecycle_day_seconds = 4\n",
+             [storage]\nreserve_bytes = {reserve_bytes}\ngarbage_age_seconds = 1\nlifecycle_day_seconds = 4\n",
             self.options.s3_configuration
         );
         fs::write(&config, text).context("write a node's configuration")?;
@@ -115,14 +135,26 @@ impl Cluster {
 
     /// Runs a `karri` command to its end and returns what it printed.
     pub fn karri(&self, args: &[&str]) -> Result<String> {
-        let output = self.command().args(args).output().context("run karri")?;
+        self.karri_at(0, args)
+    }
+
+    /// As [`Cluster::karri`], where a node runs.
+    pub fn karri_at(&self, index: usize, args: &[&str]) -> Result<String> {
+        let output = self.command(index).args(args).output().context("run karri")?;
         let errors = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "karri {} failed: {errors}", args.join(" "));
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
-    fn command(&self) -> Command {
-        let mut command = Command::new(karri_binary());
+    fn command(&self, index: usize) -> Command {
+        let mut command = match self.options.sites.get(index).map(|site| &site.command[..]) {
+            Some([program, args @ ..]) => {
+                let mut command = Command::new(program);
+                command.args(args).arg(karri_binary());
+                command
+            }
+            _ => Command::new(karri_binary()),
+        };
         command.env("KARRI_ROOT_ACCESS_KEY", &self.credentials.access_key);
         command.env("KARRI_ROOT_SECRET_KEY", &self.credentials.secret_key);
         command
@@ -151,6 +183,24 @@ impl Cluster {
         Ok(())
     }
 
+    /// Whether a node's process has ended by itself. It is then as killed.
+    pub fn has_ended(&mut self, index: usize) -> Result<bool> {
+        let node = &mut self.nodes[index];
+        let ended = match &mut node.process {
+            Some(process) => process.try_wait().context("look after a node")?.is_some(),
+            None => true,
+        };
+        if ended {
+            node.process = None;
+        }
+        Ok(ended)
+    }
+
+    /// Starts a node that is not running.
+    pub fn start_node(&mut self, index: usize) -> Result<()> {
+        self.spawn(index)
+    }
+
     /// Starts a node that is not running and waits until it is ready.
     pub async fn restart(&mut self, index: usize) -> Result<()> {
         self.spawn(index)?;
@@ -171,7 +221,7 @@ impl Cluster {
 
     fn spawn(&mut self, index: usize) -> Result<()> {
         let log = fs::OpenOptions::new().create(true).append(true).open(&self.nodes[index].log)?;
-        let mut command = self.command();
+        let mut command = self.command(index);
         command.arg("server").arg("--config").arg(&self.nodes[index].config);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         self.nodes[index].process = Some(command.spawn().context("start karri server")?);
@@ -239,7 +289,7 @@ impl Cluster {
     /// `karri cluster status --json` as node `index` answers it.
     pub fn status(&self, index: usize) -> Result<serde_json::Value> {
         let config = path_text(&self.nodes[index].config)?;
-        let text = self.karri(&["cluster", "status", "--json", "--config", config])?;
+        let text = self.karri_at(index, &["cluster", "status", "--json", "--config", config])?;
         serde_json::from_str(&text).context("status is JSON")
     }
 

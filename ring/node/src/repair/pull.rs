@@ -8,7 +8,7 @@ use super::Repairer;
 use crate::counters::add;
 use crate::extent_ref::ExtentRef;
 use crate::holder::RunBytes;
-use crate::peers::CallError;
+use crate::peers::{CallError, READ_DEADLINE};
 use crate::read::{proven_digests, verified_chunks};
 use crate::wire::{Read, Refusal};
 
@@ -82,7 +82,12 @@ impl Repairer {
     ) -> Result<ExtentHeader, CallError> {
         let mut failure = CallError::Refused(Refusal::Failed(format!("no holder has the header of {id}")));
         for node in self.sources(peer, id) {
-            match self.shared.peers.read(node, Read { extent: id, first: 0, count: 0, header: true }).await {
+            match self
+                .shared
+                .peers
+                .read(node, Read { extent: id, first: 0, count: 0, header: true }, READ_DEADLINE)
+                .await
+            {
                 Ok(fetched) => {
                     let Some(header) = fetched.header else { continue };
                     let extent = ExtentRef { id, length_bytes: header.length_bytes, root };
