@@ -282,7 +282,7 @@ def providers():
     ROOT.update_open_id_connect_provider_thumbprint(OpenIDConnectProviderArn=arn, ThumbprintList=["B" * 40])
     got = ROOT.get_open_id_connect_provider(OpenIDConnectProviderArn=arn)
     assert (got["Url"], got["ClientIDList"], got["ThumbprintList"]) == (
-        "idp.example.com/realm", ["app", "other"], ["b" * 40])
+        "idp.example.com/realm", ["app", "other"], ["B" * 40])
     fails("EntityAlreadyExists", 409, ROOT.create_open_id_connect_provider, Url="https://idp.example.com/realm/")
     ROOT.delete_open_id_connect_provider(OpenIDConnectProviderArn=arn)
     fails("NoSuchEntity", 404, ROOT.get_open_id_connect_provider, OpenIDConnectProviderArn=arn)
