@@ -52,6 +52,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("tools/xtask", &[]),
     ("tests/disk", &["ring/types", "ring/disk"]),
     ("tests/linearizability", &[]),
+    ("tests/nodes", &["tests/cluster", "tests/linearizability"]),
     (
         "tests/crash",
         &[

