@@ -28,6 +28,9 @@ use crate::tls::Tls;
 
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 1024;
+/// Bytes of answers that the kernel takes before it can send them. With the default, megabytes, a socket stays unwritable
+/// for as long as a slow client needs to read a third of them, and would be cut for not reading.
+const UNSENT_BYTES_MAX: u32 = 128 << 10;
 /// Pause after a failed accept (no more file descriptors, mostly).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const HTTP2_STREAM_WINDOW_BYTES: u32 = 1 << 20;
@@ -57,6 +60,8 @@ impl Gateway {
         let socket = if config.listen.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
         socket.set_reuseaddr(true)?;
         socket.bind(config.listen)?;
+        // Connections inherit it.
+        socket2::SockRef::from(&socket).set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
         let listener = socket.listen(BACKLOG)?;
         let local_addr = listener.local_addr()?;
         let tls = config.tls.clone().map(Tls::load).transpose()?;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use common::Running;
 use common::sign::{request, unsigned_chunks};
+use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 
 const SOON: Duration = Duration::from_secs(10);
@@ -80,6 +81,29 @@ async fn a_client_that_does_not_read_is_cut() {
     gateway.shutdown.cancel();
     // The drain ends because the connection was cut, long before its own limit.
     timeout(SOON, gateway.task).await.expect("cut in time").unwrap();
+}
+
+/// What the kernel had taken beforehand once hid that a slow client reads.
+#[tokio::test]
+async fn a_client_that_reads_slowly_is_not_cut() {
+    const SIZE: usize = 12 << 20;
+    let gateway = Running::with_limits(|limits| limits.write_idle_timeout_ms = 2000).await;
+    let mut wire = gateway.connect().await;
+    wire.send(request("GET", &format!("/bucket/key?size={SIZE}")).head()).await;
+    let mut piece = vec![0; 64 << 10];
+    let mut got = 0;
+    for _ in 0..40 {
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        let length = wire.stream.read(&mut piece).await.expect("the answer goes on");
+        assert!(length > 0, "cut after {got} bytes");
+        got += length;
+    }
+    while got < SIZE {
+        let length = timeout(SOON, wire.stream.read(&mut piece)).await.expect("in time").expect("the answer goes on");
+        assert!(length > 0, "cut after {got} bytes");
+        got += length;
+    }
+    gateway.stop().await;
 }
 
 #[tokio::test]
