@@ -101,9 +101,9 @@ pub(crate) fn work_rows(
         seen += 1;
         page.next = Some(key.to_vec());
         let (since, open) = match list {
-            WorkList::Garbage => (decode::<GarbageRecord>(&row)?.since, true),
+            WorkList::Garbage => (decode::<GarbageRecord>(row)?.since, true),
             WorkList::Condemned => {
-                let record: CondemnedRecord = decode(&row)?;
+                let record: CondemnedRecord = decode(row)?;
                 (record.since, !record.is_done())
             }
         };
@@ -157,11 +157,11 @@ pub(crate) fn expired_rows(
             seen += 1;
             last = Some(key.to_vec());
             if table == CONDEMNED {
-                let record: CondemnedRecord = decode(&row)?;
+                let record: CondemnedRecord = decode(row)?;
                 if record.is_done() && !record.orphan && old(record.since) {
                     found.condemned.push(key.to_vec());
                 }
-            } else if old(decode::<OperationRecord>(&row)?.since) {
+            } else if old(decode::<OperationRecord>(row)?.since) {
                 found.operations.push(key.to_vec());
             }
             Ok(Step::Next)

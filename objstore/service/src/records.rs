@@ -82,7 +82,7 @@ impl Etag {
 fn hexadecimal(bytes: &[u8; 16]) -> String {
     let mut digits = [0; 32];
     hex::encode_to_slice(bytes, &mut digits).expect("two digits for each byte");
-    String::from_utf8_lossy(&digits).into_owned()
+    str::from_utf8(&digits).expect("digits").to_owned()
 }
 
 /// Names the holding by which a version or part uses data that another object owns.

@@ -16,7 +16,7 @@ pub(crate) enum Step {
 }
 
 /// Visits a row of a scan.
-pub(crate) type Visit<'a> = &'a mut dyn FnMut(&[u8], Bytes) -> Result<Step, EvaluateError>;
+pub(crate) type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> Result<Step, EvaluateError>;
 
 /// Rows of one range at one moment, and the writes on them.
 pub(crate) trait Rows {
@@ -43,9 +43,8 @@ impl Rows for View<'_> {
 
     fn scan(&mut self, table: Table, start: &[u8], end: &[u8], visit: Visit<'_>) -> Result<(), EvaluateError> {
         let mut rows = View::scan(self, table, start, end)?;
-        while let Some(row) = rows.next() {
-            let (key, value) = row?;
-            match visit(&key, value)? {
+        while let Some((key, value)) = rows.next_row()? {
+            match visit(key, value)? {
                 Step::Next => {}
                 Step::Seek(to) => rows.seek(&to),
                 Step::Stop => break,

@@ -26,8 +26,14 @@ impl XmlWriter {
         Self { text, namespace: None }
     }
 
+    #[inline]
     pub(crate) fn open(&mut self, tag: &str) {
-        self.open_with(tag, &[]);
+        if self.namespace.is_some() {
+            return self.open_with(tag, &[]);
+        }
+        self.text.push('<');
+        self.text.push_str(tag);
+        self.text.push('>');
     }
 
     pub(crate) fn open_with(&mut self, tag: &str, attributes: &[(&str, &str)]) {
@@ -50,6 +56,7 @@ impl XmlWriter {
         self.text.push('"');
     }
 
+    #[inline]
     pub(crate) fn close(&mut self, tag: &str) {
         self.text.push_str("</");
         self.text.push_str(tag);
@@ -88,25 +95,16 @@ impl XmlWriter {
     }
 }
 
-/// Bytes that stand for themselves.
-const PLAIN: [bool; 256] = {
-    let mut plain = [true; 256];
-    let mut byte = 0;
-    while byte < 0x20 {
-        plain[byte] = byte == b'\t' as usize || byte == b'\n' as usize;
-        byte += 1;
-    }
-    plain[b'&' as usize] = false;
-    plain[b'<' as usize] = false;
-    plain[b'>' as usize] = false;
-    plain[b'"' as usize] = false;
-    plain
-};
+/// Whether every byte stands for itself. Without an early exit, so that it is done many bytes at a time.
+fn plain(text: &str) -> bool {
+    let special = |byte: u8| (byte < 0x20) | (byte == b'&') | (byte == b'<') | (byte == b'>') | (byte == b'"');
+    !text.bytes().fold(false, |found, byte| found | special(byte))
+}
 
 /// Appends `text` so that a reader gets back every character. Control characters, which XML 1.0 cannot hold, go out
 /// as references as S3 sends them; clients that care ask for `encoding-type=url`.
 fn escape(out: &mut String, text: &str) {
-    if text.bytes().all(|byte| PLAIN[usize::from(byte)]) {
+    if plain(text) {
         out.push_str(text);
         return;
     }

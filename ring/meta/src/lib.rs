@@ -49,7 +49,7 @@ pub use types::{
     COMMAND_BYTES_MAX, Evaluator, EvaluatorId, KEY_BYTES_MAX, Key, Latches, ROW_BYTES_MAX, RangeInfo, RangeStatus,
     Route, SYSTEM_RANGE, TRANSACTION_BYTES_MAX, Table,
 };
-pub use view::{Scan, View};
+pub use view::{LentRow, Scan, View};
 
 /// The metadata's methods on the node-to-node transport.
 pub const METHODS: std::ops::RangeInclusive<u16> = 100..=199;

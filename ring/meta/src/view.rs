@@ -6,7 +6,7 @@ use bytes::Bytes;
 use rocksdb::{DBRawIterator, Snapshot};
 
 use crate::codec::Raw;
-use crate::row::{Bounds, physical, value_bytes};
+use crate::row::{Bounds, decode_value, physical, value_bytes};
 use crate::storage::cursor;
 use crate::transaction::{ABSENT, Check, Transaction, Write};
 use crate::types::KEY_BYTES_MAX;
@@ -57,7 +57,7 @@ impl<'db> View<'db> {
         let (lower, upper) = self.bounds.clamp(self.space, table, start, end);
         let empty = lower >= upper;
         let upper = upper.max(lower.clone());
-        Ok(Scan { cursor: cursor(self.snapshot, &lower, upper), lower, done: empty })
+        Ok(Scan { cursor: cursor(self.snapshot, &lower, upper), lower, done: empty, lent: false })
     }
 
     /// The last row of `table` with a key in `[start, end)`, seen as by [`View::scan`].
@@ -150,14 +150,39 @@ fn check_table(table: Table) -> Result<(), MetaError> {
     if table.0 == 0 { Err(MetaError::OutOfRange("table 0")) } else { Ok(()) }
 }
 
+/// Key and value of a row, where they lie.
+pub type LentRow<'a> = (&'a [u8], &'a [u8]);
+
 /// Rows in key order.
 pub struct Scan<'db> {
     cursor: DBRawIterator<'db>,
     lower: Vec<u8>,
     done: bool,
+    /// Whether the row under the cursor has been lent.
+    lent: bool,
 }
 
 impl Scan<'_> {
+    /// The next row where it lies, which costs no copy.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn next_row(&mut self) -> Result<Option<LentRow<'_>>, MetaError> {
+        if self.done {
+            return Ok(None);
+        }
+        if std::mem::replace(&mut self.lent, true) {
+            self.cursor.next();
+        }
+        if !self.cursor.valid() {
+            self.done = true;
+            self.cursor.status()?;
+            return Ok(None);
+        }
+        let Some((key, stored)) = self.cursor.item() else { return Ok(None) };
+        Ok(Some((&key[2..], decode_value(stored)?.1)))
+    }
+
     /// Goes on at the first row with a key of at least `key`: what lies between costs nothing.
     pub fn seek(&mut self, key: &[u8]) {
         let mut target = Vec::with_capacity(2 + key.len());
@@ -165,6 +190,7 @@ impl Scan<'_> {
         target.extend_from_slice(key);
         if !self.done {
             self.cursor.seek(target.max(self.lower.clone()));
+            self.lent = false;
         }
     }
 }
@@ -173,19 +199,7 @@ impl Iterator for Scan<'_> {
     type Item = Result<(Key, Bytes), MetaError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.done {
-            return None;
-        }
-        let row = self.cursor.item().map(|(key, stored)| Ok((key[2..].to_vec(), value_bytes(stored)?.1)));
-        match row {
-            Some(row) => {
-                self.cursor.next();
-                Some(row)
-            }
-            None => {
-                self.done = true;
-                self.cursor.status().err().map(|e| Err(e.into()))
-            }
-        }
+        let row = self.next_row().transpose()?;
+        Some(row.map(|(key, value)| (key.to_vec(), Bytes::copy_from_slice(value))))
     }
 }

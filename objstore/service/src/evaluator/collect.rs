@@ -99,7 +99,7 @@ fn take_apart(
             left = true;
             return Ok(Step::Stop);
         }
-        taken.push((key.to_vec(), decode_with_tail::<PartRecord>(&row)?.0.data));
+        taken.push((key.to_vec(), decode_with_tail::<PartRecord>(row)?.0.data));
         Ok(Step::Next)
     })?;
     for (key, data) in taken {

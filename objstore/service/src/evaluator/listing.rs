@@ -75,15 +75,15 @@ pub(super) fn list(rows: &mut dyn Rows, query: &ListQuery) -> Result<Answer<List
     Ok(Ok(page))
 }
 
-fn line(listed: Listed, parsed: keys::RowKey<'_>, row: Bytes, ages: &mut Ages) -> Result<Line, EvaluateError> {
+fn line(listed: Listed, parsed: keys::RowKey<'_>, row: &[u8], ages: &mut Ages) -> Result<Line, EvaluateError> {
     Ok(match listed {
-        Listed::Objects => Line::Object(parsed.key, row),
+        Listed::Objects => Line::Object(parsed.key, Bytes::copy_from_slice(row)),
         Listed::Uploads => {
             let id = keys::parse_id(parsed.rest).unwrap_or_default();
-            Line::Upload(parsed.key, DataId(id), Box::new(decode(&row)?))
+            Line::Upload(parsed.key, DataId(id), Box::new(decode(row)?))
         }
         Listed::Versions => {
-            let (record, _) = decode_with_tail::<VersionRecord>(&row)?;
+            let (record, _) = decode_with_tail::<VersionRecord>(row)?;
             let latest = ages.is_first(parsed.route);
             Line::Version(parsed.key, Box::new(state::line(&record, latest)))
         }

@@ -124,7 +124,7 @@ pub(super) fn count(rows: &mut dyn Rows, id: BucketId) -> Result<Answer<bool>, E
             of.clone_into(&mut route);
         }
         seen += 1;
-        let (bytes, versions) = size(&row)?;
+        let (bytes, versions) = size(row)?;
         usage.bytes = usage.bytes.saturating_add_signed(bytes);
         usage.versions = usage.versions.saturating_add_signed(versions);
         Ok(Step::Next)

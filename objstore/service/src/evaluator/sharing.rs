@@ -141,7 +141,7 @@ fn reference(rows: &mut dyn Rows, row: &[u8], data: DataId) -> Result<Reference,
         // A new version may be written at the same moment: the current row is read with a check on it.
         rows.get(CURRENT, parsed.route)?;
         rows.scan(VERSIONS, parsed.route, &keys::successor(parsed.route), &mut |_, record| {
-            found = extents_of(&decode_with_tail::<VersionRecord>(&record)?.0.data, data);
+            found = extents_of(&decode_with_tail::<VersionRecord>(record)?.0.data, data);
             Ok(if matches!(found, Reference::None) { Step::Next } else { Step::Stop })
         })?;
     }

@@ -1,5 +1,6 @@
 //! Uploads in parts.
 
+use bytes::Bytes;
 use karri_ring_meta::EvaluateError;
 use karri_ring_types::{DataId, Timestamp};
 use md5::{Digest, Md5};
@@ -108,7 +109,7 @@ pub(super) fn parts(
         }
         if let Some((_, number)) = keys::parse_part(&key[route.len()..]) {
             bytes += row.len();
-            page.rows.push((number, row));
+            page.rows.push((number, Bytes::copy_from_slice(row)));
         }
         Ok(Step::Next)
     })?;
@@ -279,7 +280,7 @@ fn listed_parts(rows: &mut dyn Rows, command: &CompleteCommand) -> Result<Answer
         let number = keys::parse_part(&key[command.route.len()..]).map_or(0, |(_, number)| number);
         match wanted.peek() {
             Some(listed) if listed.number == number => {
-                let (part, _) = decode_with_tail::<PartRecord>(&row)?;
+                let (part, _) = decode_with_tail::<PartRecord>(row)?;
                 if !matches(listed, &part) {
                     missing = Some(number);
                     return Ok(Step::Stop);

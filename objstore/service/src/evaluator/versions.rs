@@ -53,7 +53,7 @@ pub(super) fn newest(
         if except.as_deref() == Some(key) {
             return Ok(Step::Next);
         }
-        found = Some((decode_with_tail::<VersionRecord>(&row)?.0, row));
+        found = Some((decode_with_tail::<VersionRecord>(row)?.0, Bytes::copy_from_slice(row)));
         Ok(Step::Stop)
     })?;
     Ok(found)

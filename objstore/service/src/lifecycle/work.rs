@@ -122,7 +122,7 @@ pub(crate) fn bucket_rows(
         if key != after
             && let Ok(id) = key.try_into()
         {
-            seen.push((BucketId(id), decode::<BucketRecord>(&row)?.state.versioning));
+            seen.push((BucketId(id), decode::<BucketRecord>(row)?.state.versioning));
         }
         Ok(Step::Next)
     })?;
@@ -196,7 +196,7 @@ impl Pass<'_> {
             seen += 1;
             last = key.to_vec();
             let Some(parsed) = keys::parse(key) else { return Ok(Step::Next) };
-            let (record, _) = decode_with_tail::<VersionRecord>(&row)?;
+            let (record, _) = decode_with_tail::<VersionRecord>(row)?;
             if parsed.route != before.route {
                 self.end_object(&mut before)?;
                 before = Before { route: parsed.route.to_vec(), ..Before::default() };
@@ -265,7 +265,7 @@ impl Pass<'_> {
             seen += 1;
             last = key.to_vec();
             let Some(parsed) = keys::parse(key) else { return Ok(Step::Next) };
-            let record = decode::<UploadRecord>(&row)?;
+            let record = decode::<UploadRecord>(row)?;
             let due = self.bucket.lifecycle.upload_is_due(&parsed.key, record.initiated, self.now, self.day);
             if let Some(id) = keys::parse_id(parsed.rest).filter(|_| due) {
                 let what = What::AbortUpload(DataId(id));

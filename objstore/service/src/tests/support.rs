@@ -61,7 +61,7 @@ impl Rows for MemoryRows<'_> {
             if *system != self.system || *of != table.0 || !inside(key) {
                 return Ok(());
             }
-            from = match visit(key, value.clone())? {
+            from = match visit(key, value)? {
                 Step::Next => [key, &[0][..]].concat(),
                 Step::Seek(to) => to,
                 Step::Stop => return Ok(()),
