@@ -75,7 +75,7 @@ fn a_plan_that_cannot_be_right_is_refused() {
         (MODEL.to_owned(), SETTINGS.replace("[\"x-source\"]", "[]"), "cannot be told apart"),
         (MODEL.to_owned(), SETTINGS.replace("\"PutThing\", ", "\"PutNothing\", "), "PutNothing"),
         (MODEL.to_owned(), SETTINGS.replace("title", "tilte"), "unknown field"),
-        (MODEL.replace("rest-xml", "json"), SETTINGS.to_owned(), "protocol json"),
+        (MODEL.replace("rest-xml", "cbor"), SETTINGS.to_owned(), "protocol cbor"),
         (MODEL.replace(r#"{"shape": "TagList"}"#, r#"{"shape": "Tags"}"#), SETTINGS.to_owned(), "contains itself"),
         (MODEL.replace(r#""location": "uri""#, r#""location": "moon""#), SETTINGS.to_owned(), "moon"),
     ];
@@ -86,8 +86,8 @@ fn a_plan_that_cannot_be_right_is_refused() {
 }
 
 #[test]
-fn two_protocols_have_a_codec() {
-    for (name, known) in [("rest-xml", true), ("query", true), ("ec2", false), ("rest-json", false)] {
+fn three_protocols_have_a_codec() {
+    for (name, known) in [("rest-xml", true), ("query", true), ("json", true), ("ec2", false), ("rest-json", false)] {
         let plan = plan(&MODEL.replace("rest-xml", name), SETTINGS).expect("plan");
         assert_eq!(plan.protocol.codec().is_ok(), known, "{name}");
     }
