@@ -1,6 +1,6 @@
 //! GetObject and HeadObject.
 
-use futures::StreamExt;
+use futures::{StreamExt, stream};
 use http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH,
     CONTENT_RANGE, CONTENT_TYPE, ETAG, EXPIRES, HeaderMap, HeaderName, LAST_MODIFIED, RANGE,
@@ -62,7 +62,11 @@ pub(crate) async fn get_object(s3: &S3, request: &mut ApiRequest) -> S3Result<Ap
     encryption::tell(response.headers_mut(), outcome.info.encryption.as_ref(), customer_key.as_ref());
     tell_end(s3, request, response.headers_mut(), &outcome.info).await;
     let length = outcome.served.length();
-    let content = outcome.content.map(|piece| piece.map_err(std::io::Error::other));
+    let mut content = outcome.content;
+    // What fails at once is told as an error; afterwards there is only the connection to cut.
+    let first = content.next().await.transpose();
+    let first = first.map_err(|failure| from_service(failure, Subject::object(bucket, key)))?;
+    let content = stream::iter(first.map(Ok)).chain(content).map(|piece| piece.map_err(std::io::Error::other));
     *response.body_mut() = ResponseBody::stream(content.boxed(), Some(length));
     Ok(response)
 }

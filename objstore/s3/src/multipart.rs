@@ -107,8 +107,7 @@ pub(crate) async fn abort_multipart_upload(s3: &S3, request: &ApiRequest) -> S3R
 
 /// CompleteMultipartUpload. The parts are not rewritten, so the answer comes at once and with its true status.
 pub(crate) async fn complete_multipart_upload(s3: &S3, request: &mut ApiRequest) -> S3Result<ApiResponse> {
-    // A key that comes along was needed for the parts.
-    encryption::customer_key(s3, request)?;
+    let customer_key = encryption::customer_key(s3, request)?;
     let body = document(request, Operation::CompleteMultipartUpload).await?;
     if body.is_empty() {
         return Err(malformed_xml());
@@ -126,6 +125,7 @@ pub(crate) async fn complete_multipart_upload(s3: &S3, request: &mut ApiRequest)
         checksum: object_checksum(&request.headers)?,
         checksum_type: text(&request.headers, "x-amz-checksum-type")?.map(parse_type).transpose()?,
         size: object_size(request)?,
+        customer_key: customer_key.clone(),
         upload_id: upload_id.to_owned(),
         quota: s3.write_quota(request, bucket, key),
         bucket: bucket.to_owned(),
@@ -144,7 +144,7 @@ pub(crate) async fn complete_multipart_upload(s3: &S3, request: &mut ApiRequest)
     };
     fill_checksum!(output, &outcome.checksum, |sum| object_text(sum, outcome.checksum_type, &outcome.etag));
     let mut response = wire(write_complete_multipart_upload(&output));
-    encryption::tell(response.headers_mut(), outcome.encryption.as_ref(), None);
+    encryption::tell(response.headers_mut(), outcome.encryption.as_ref(), customer_key.as_ref());
     let written = ObjectRef { bucket: bucket.to_owned(), key: key.to_owned(), version: outcome.version };
     tell_expiration_of(s3, response.headers_mut(), written).await;
     Ok(response)

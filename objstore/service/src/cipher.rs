@@ -182,6 +182,10 @@ fn nonce_of(chunk: u64) -> Nonce {
 }
 
 /// The key that seals keys of objects.
+/// What is told to those who keep the key of theirs to themselves.
+pub(crate) const KEY_MISSING: &str = "The object was stored using a form of Server Side Encryption. The correct \
+                                      parameters must be provided to retrieve the object.";
+
 fn sealing_key(
     cluster: Option<&ClusterKey>,
     mode: &EncryptionMode,
@@ -196,11 +200,7 @@ fn sealing_key(
         }
         (EncryptionMode::Kms(_), None) => Err(ServiceError::Internal("the key service seals this key".to_owned())),
         (EncryptionMode::Customer, Some(key)) => Ok(key.0),
-        (EncryptionMode::Customer, None) => Err(ServiceError::InvalidRequest(
-            "The object was stored using a form of Server Side Encryption. The correct parameters must be provided to \
-             retrieve the object."
-                .to_owned(),
-        )),
+        (EncryptionMode::Customer, None) => Err(ServiceError::InvalidRequest(KEY_MISSING.to_owned())),
         (_, Some(_)) => Err(not_applicable()),
     }
 }

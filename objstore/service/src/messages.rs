@@ -250,6 +250,8 @@ pub(crate) struct CompleteCommand {
     pub(crate) checksum: Option<Checksum>,
     pub(crate) checksum_type: Option<ChecksumType>,
     pub(crate) size: Option<u64>,
+    /// Whether the client has shown the key that the parts are under.
+    pub(crate) key_shown: bool,
 }
 
 /// A part as the client lists it.

@@ -317,6 +317,8 @@ pub struct CompleteRequest {
     pub size: Option<u64>,
     /// What the writer may have in the bucket then.
     pub quota: Quota,
+    /// The key that its parts are under, when it is the client's.
+    pub customer_key: Option<CustomerKey>,
 }
 
 /// Names an upload: to abort it.

@@ -198,6 +198,7 @@ impl ObjectService {
         let upload = request.upload_id.parse::<DataId>().map_err(|_| ServiceError::NoSuchUpload)?;
         let parts = request.parts.iter().map(listed).collect::<Result<Vec<_>, _>>()?;
         let version = self.new_version();
+        let key_shown = self.check_upload_key(&request).await?;
         let answer = in_bucket!(self, &request.bucket, |bucket| {
             let route = bucket.id.route(&request.key);
             let complete = CompleteCommand {
@@ -209,6 +210,7 @@ impl ObjectService {
                 checksum: request.checksum.clone(),
                 checksum_type: request.checksum_type,
                 size: request.size,
+                key_shown,
             };
             let complete = Command::Complete(Box::new(complete));
             match self.command_within::<Completed>(&route, request.quota, &complete, &[]).await? {
@@ -226,6 +228,17 @@ impl ObjectService {
             size: completed.size,
             last_modified: completed.modified,
         })
+    }
+
+    /// Whether the client has shown its own key of an upload; a wrong one is refused.
+    async fn check_upload_key(&self, request: &CompleteRequest) -> Result<bool, ServiceError> {
+        let Some(key) = &request.customer_key else { return Ok(false) };
+        match self.open_upload(&request.bucket, &request.key, &request.upload_id).await {
+            Ok(upload) => self.open_key(upload.record.encryption.as_deref(), Some(key)).map(|_| true),
+            // It may have been completed before, which is answered again.
+            Err(ServiceError::NoSuchUpload) => Ok(true),
+            Err(failure) => Err(failure),
+        }
     }
 
     /// Gives an upload up.

@@ -15,6 +15,8 @@ const CONDITIONS_MAX: usize = 256;
 /// Fields that no condition has to allow.
 const FREE_FIELDS: [&str; 5] = ["file", "policy", "signature", "awsaccesskeyid", "x-amz-signature"];
 const FREE_PREFIX: &str = "x-ignore-";
+/// Checksums name the file more closely and allow nothing.
+const CHECKSUM_PREFIX: &str = "x-amz-checksum-";
 
 #[derive(Debug, PartialEq, Eq)]
 enum Match {
@@ -127,6 +129,7 @@ impl FormPolicy {
         let is_allowed = |name: &str| {
             FREE_FIELDS.contains(&name)
                 || name.starts_with(FREE_PREFIX)
+                || name.starts_with(CHECKSUM_PREFIX)
                 || self.conditions.iter().any(|condition| condition.field == name)
         };
         let extra: Vec<&str> = fields.iter().map(|(name, _)| name.as_str()).filter(|name| !is_allowed(name)).collect();
@@ -201,7 +204,8 @@ mod tests {
         let check = |pairs: &[(&str, &str)]| policy.check(&fields(pairs), NOW).map_err(|refused| refused.message);
         let right = [("bucket", "b"), ("key", "a/b"), ("acl", "private")];
         assert_eq!(check(&right), Ok(None));
-        assert_eq!(check(&[&right[..], &[("x-ignore-me", "1"), ("policy", "p")]].concat()), Ok(None));
+        let free = [("x-ignore-me", "1"), ("policy", "p"), ("x-amz-checksum-crc32", "AAAAAA==")];
+        assert_eq!(check(&[&right[..], &free].concat()), Ok(None));
         for wrong in [
             vec![("bucket", "c"), ("key", "a/b"), ("acl", "private")],
             vec![("bucket", "b"), ("key", "b"), ("acl", "private")],

@@ -9,6 +9,7 @@ use super::bucket_exists;
 use super::objects::discard;
 use super::versions::{bucket_state, current, install};
 use crate::checksum::combine;
+use crate::cipher::{EncryptionMode, KEY_MISSING};
 use crate::keys::{self, BucketId, COMPLETED, CONDEMNED, GARBAGE, PARTS, UPLOADS};
 use crate::messages::{Answer, CompleteCommand, Completed, ListedPart, PartRows, Refusal};
 use crate::records::{
@@ -161,6 +162,10 @@ pub(super) fn complete(
     let Some(upload) = load::<UploadRecord>(rows, UPLOADS, &id)? else {
         return Ok(Err(Refusal::NoSuchUpload));
     };
+    let mode = upload.encryption.as_ref().map(|encryption| &encryption.mode);
+    if mode == Some(&EncryptionMode::Customer) && !command.key_shown {
+        return Ok(Err(Refusal::InvalidRequest(KEY_MISSING.to_owned())));
+    }
     let current = current(rows, route)?;
     let etag = current.as_ref().map(|current| current.etag.text());
     if let Err(refusal) = command.conditions.check_write(etag.as_deref()) {

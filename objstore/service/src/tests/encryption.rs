@@ -127,8 +127,15 @@ async fn uploads_in_parts_are_encrypted_and_parts_copied_from_any_object() {
             key: "k".into(),
             upload_id: upload_id.clone(),
             parts: vec![listed(1, one.etag), listed(2, two.etag)],
+            customer_key: customer_key.clone(),
             ..Default::default()
         };
+        if customer_key.is_some() {
+            for key in [None, Some(customer(9))] {
+                let refused = world.service.complete_upload(CompleteRequest { customer_key: key, ..complete.clone() });
+                assert!(matches!(refused.await, Err(ServiceError::InvalidRequest(_))));
+            }
+        }
         let done = world.service.complete_upload(complete).await.expect("completed");
         assert!(done.encryption.is_some() && !is_on_disk(&world, &first) && !is_on_disk(&world, &tail));
         let whole = [&first[..], &tail[7..150_007]].concat();
