@@ -14,9 +14,9 @@ use crate::read::{FoundPart, needs_key};
 use crate::records::{Access, Data, Description, PartRecord, UploadRecord};
 use crate::service::check_key;
 use crate::{
-    ByteSource, ChecksumAlgorithm, CompleteRequest, CompletedPart, CreateUploadOutcome, CreateUploadRequest,
-    GetRequest, ListPartsRequest, ObjectAttributes, ObjectService, PartInfo, PartOutcome, PartRequest, PartsPage,
-    PutOutcome, ServiceError, UploadRef,
+    ByteSource, CallerKeys, ChecksumAlgorithm, CompleteRequest, CompletedPart, CreateUploadOutcome,
+    CreateUploadRequest, GetRequest, ListPartsRequest, ObjectAttributes, ObjectService, PartInfo, PartOutcome,
+    PartRequest, PartsPage, PutOutcome, ServiceError, UploadRef,
 };
 
 /// Most parts on a page.
@@ -234,7 +234,10 @@ impl ObjectService {
     async fn check_upload_key(&self, request: &CompleteRequest) -> Result<bool, ServiceError> {
         let Some(key) = &request.customer_key else { return Ok(false) };
         match self.open_upload(&request.bucket, &request.key, &request.upload_id).await {
-            Ok(upload) => self.open_key(upload.record.encryption.as_deref(), Some(key)).map(|_| true),
+            Ok(upload) => {
+                let record = upload.record.encryption.as_deref();
+                self.open_key(record, Some(key), &CallerKeys::default()).await.map(|_| true)
+            }
             // It may have been completed before, which is answered again.
             Err(ServiceError::NoSuchUpload) => Ok(true),
             Err(failure) => Err(failure),
