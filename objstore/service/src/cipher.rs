@@ -181,11 +181,11 @@ fn nonce_of(chunk: u64) -> Nonce {
     nonce.into()
 }
 
-/// The key that seals keys of objects.
-/// What is told to those who keep the key of theirs to themselves.
+/// What is told to those who do not show the key that is needed.
 pub(crate) const KEY_MISSING: &str = "The object was stored using a form of Server Side Encryption. The correct \
                                       parameters must be provided to retrieve the object.";
 
+/// The key that seals keys of objects.
 fn sealing_key(
     cluster: Option<&ClusterKey>,
     mode: &EncryptionMode,

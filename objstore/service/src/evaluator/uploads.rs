@@ -163,7 +163,8 @@ pub(super) fn complete(
         return Ok(Err(Refusal::NoSuchUpload));
     };
     let mode = upload.encryption.as_ref().map(|encryption| &encryption.mode);
-    if mode == Some(&EncryptionMode::Customer) && !command.key_shown {
+    // Only those who chose a checksum have to show it; the parts can be read with no other anyway.
+    if mode == Some(&EncryptionMode::Customer) && upload.chosen && !command.key_shown {
         return Ok(Err(Refusal::InvalidRequest(KEY_MISSING.to_owned())));
     }
     let current = current(rows, route)?;

@@ -5,8 +5,9 @@ use md5::{Digest, Md5};
 
 use super::support::{BUCKET, World, collect, content, get_request, named_keys, put_request, world};
 use crate::{
-    CallerKeys, CompleteRequest, CompletedPart, CopyRequest, CreateUploadRequest, CustomerKey, Encryption,
-    EncryptionMode, GetRequest, KeyFault, NamedKey, PartCopyRequest, PartRequest, PutRequest, RangeSpec, ServiceError,
+    CallerKeys, ChecksumAlgorithm, ChecksumType, CompleteRequest, CompletedPart, CopyRequest, CreateUploadRequest,
+    CustomerKey, Encryption, EncryptionMode, GetRequest, KeyFault, NamedKey, PartCopyRequest, PartRequest, PutRequest,
+    RangeSpec, ServiceError,
 };
 
 const SIZES: [usize; 4] = [10, 30_000, 70_000, 300_000];
@@ -127,16 +128,15 @@ async fn uploads_in_parts_are_encrypted_and_parts_copied_from_any_object() {
             key: "k".into(),
             upload_id: upload_id.clone(),
             parts: vec![listed(1, one.etag), listed(2, two.etag)],
-            customer_key: customer_key.clone(),
             ..Default::default()
         };
+        let complete =
+            |customer_key| world.service.complete_upload(CompleteRequest { customer_key, ..complete.clone() });
         if customer_key.is_some() {
-            for key in [None, Some(customer(9))] {
-                let refused = world.service.complete_upload(CompleteRequest { customer_key: key, ..complete.clone() });
-                assert!(matches!(refused.await, Err(ServiceError::InvalidRequest(_))));
-            }
+            assert!(matches!(complete(Some(customer(9))).await, Err(ServiceError::InvalidRequest(_))));
         }
-        let done = world.service.complete_upload(complete).await.expect("completed");
+        // No checksum was chosen, and so the key need not be shown.
+        let done = complete(None).await.expect("completed");
         assert!(done.encryption.is_some() && !is_on_disk(&world, &first) && !is_on_disk(&world, &tail));
         let whole = [&first[..], &tail[7..150_007]].concat();
         let get = || GetRequest { customer_key: customer_key.clone(), ..get_request("k") };
@@ -145,6 +145,43 @@ async fn uploads_in_parts_are_encrypted_and_parts_copied_from_any_object() {
         let range = Some(RangeSpec::Between { first: from as u64, last: to as u64 });
         assert_eq!(read(&world, GetRequest { range, ..get() }).await.expect("read"), whole[from..=to]);
     }
+}
+
+#[tokio::test]
+async fn an_upload_with_a_checksum_is_completed_with_its_key() {
+    let world = world().await;
+    let create = CreateUploadRequest {
+        bucket: BUCKET.into(),
+        key: "k".into(),
+        encryption: Some(Encryption::Customer(customer(1))),
+        checksum_algorithm: Some(ChecksumAlgorithm::Crc32),
+        checksum_type: Some(ChecksumType::FullObject),
+        ..Default::default()
+    };
+    let upload_id = world.service.create_upload(create).await.expect("created").upload_id;
+    let part = PartRequest {
+        bucket: BUCKET.into(),
+        key: "k".into(),
+        upload_id: upload_id.clone(),
+        part_number: 1,
+        customer_key: Some(customer(1)),
+        ..Default::default()
+    };
+    let etag = world.service.upload_part(part, &mut Some(content(1000))).await.expect("part").etag;
+    let complete = |customer_key| {
+        world.service.complete_upload(CompleteRequest {
+            bucket: BUCKET.into(),
+            key: "k".into(),
+            upload_id: upload_id.clone(),
+            parts: vec![CompletedPart { part_number: 1, etag: etag.clone(), checksum: None }],
+            customer_key,
+            ..Default::default()
+        })
+    };
+    for key in [None, Some(customer(9))] {
+        assert!(matches!(complete(key).await, Err(ServiceError::InvalidRequest(_))));
+    }
+    complete(Some(customer(1))).await.expect("completed");
 }
 
 #[tokio::test]
