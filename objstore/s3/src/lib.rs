@@ -2,13 +2,14 @@
 //!
 //! ```no_run
 //! # use std::sync::Arc;
-//! # use karri_objstore_s3::Identities;
-//! # fn serve(service: Arc<karri_objstore_service::ObjectService>, identities: Arc<dyn Identities>) {
+//! # use karri_objstore_s3::{Identities, KeyService};
+//! # use karri_objstore_service::ObjectService;
+//! # fn serve(service: Arc<ObjectService>, identities: Arc<dyn Identities>, keys: Arc<dyn KeyService>) {
 //! use karri_objstore_s3::{S3, S3Config};
 //! use karri_ring_types::SystemClock;
 //!
 //! let clock = Arc::new(SystemClock::default());
-//! let backend = S3::new(service, identities, clock, S3Config::new("us-east-1"));
+//! let backend = S3::new(service, identities, keys, clock, S3Config::new("us-east-1"));
 //! # }
 //! ```
 //!

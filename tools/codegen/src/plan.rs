@@ -218,6 +218,7 @@ impl Resolver<'_> {
             required: owner.required.iter().any(|required| required == name),
             ty: self.ty(reference, place, side).with_context(|| format!("member {name}"))?,
             empty_is_absent: self.settings.empty_is_absent.contains(name),
+            may_be_empty: self.settings.may_be_empty.contains(name),
         })
     }
 

@@ -65,6 +65,8 @@ pub(crate) struct Settings {
     #[serde(default)]
     pub(crate) empty_is_absent: BTreeSet<String>,
     #[serde(default)]
+    pub(crate) may_be_empty: BTreeSet<String>,
+    #[serde(default)]
     pub(crate) refused_members: BTreeSet<String>,
     #[serde(default)]
     pub(crate) enum_values: BTreeMap<String, Vec<String>>,

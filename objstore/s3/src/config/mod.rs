@@ -107,6 +107,9 @@ async fn put(s3: &S3, operation: Operation, kind: BucketConfigKind, request: &mu
     verify_claims(request, &body)?;
     let bucket = bucket_of(request)?;
     s3.bucket_info(bucket).await?;
+    if kind == BucketConfigKind::Tagging && tags::is_empty(request, &body)? {
+        return delete(s3, kind, request).await;
+    }
     let document = match kind {
         BucketConfigKind::Policy => policy::check(s3, request, &body).await?,
         BucketConfigKind::Cors => cors::check(request, &body)?,

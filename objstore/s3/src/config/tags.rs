@@ -28,6 +28,11 @@ pub(super) fn check_of_bucket(request: &ApiRequest, body: &[u8]) -> S3Result<Byt
     of_bucket(parse_put_bucket_tagging(&wire_request(request), body).map_err(from_wire)?.tagging)
 }
 
+/// Whether the document has no tags, which takes away those that there are.
+pub(super) fn is_empty(request: &ApiRequest, body: &[u8]) -> S3Result<bool> {
+    Ok(parse_put_bucket_tagging(&wire_request(request), body).map_err(from_wire)?.tagging.tag_set.is_empty())
+}
+
 /// As [`check_of_bucket`], of tags that were read already.
 pub(crate) fn of_bucket(tagging: types::Tagging) -> S3Result<Bytes> {
     let tags = pairs(tagging);

@@ -75,6 +75,24 @@ async fn documents_are_kept_and_read_and_deleted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_empty_set_of_tags_takes_all_tags_away() {
+    let (_node, s3) = start().await;
+    s3.put("/one", &[], b"").await.expect(200);
+    s3.put("/one/k", &[("x-amz-tagging", "a=b")], b"x").await.expect(200);
+    let tag = b"<Tagging><TagSet><Tag><Key>k</Key><Value>v</Value></Tag></TagSet></Tagging>";
+    s3.put("/one?tagging", &[], tag).await.expect(204);
+    for target in ["/one?tagging", "/one/k?tagging"] {
+        s3.put(target, &[], b"<Tagging/>").await.expect_error(400, "MalformedXML");
+        assert!(s3.get(target).await.expect(200).element("Key").is_some(), "{target}");
+    }
+    let none = b"<Tagging><TagSet/></Tagging>";
+    s3.put("/one?tagging", &[], none).await.expect(204);
+    s3.get("/one?tagging").await.expect_error(404, "NoSuchTagSet");
+    s3.put("/one/k?tagging", &[], none).await.expect(200);
+    assert_eq!(s3.get("/one/k?tagging").await.expect(200).element("Key"), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn documents_that_are_refused() {
     let (_node, s3) = start().await;
     s3.put("/one", &[], b"").await.expect(200);

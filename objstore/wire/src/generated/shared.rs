@@ -1555,13 +1555,17 @@ pub(crate) fn write_tag(xml: &mut XmlWriter, tag: &str, value: &Tag) {
 
 pub(crate) fn read_tagging(xml: &mut XmlReader<'_>) -> Result<Tagging, WireError> {
     let mut tag_set = Vec::new();
+    let mut has_tag_set = false;
     while xml.next_child()? {
         match xml.name() {
-            "TagSet" => xml.list(&mut tag_set, "Tag", 1000, read_tag)?,
+            "TagSet" => {
+                has_tag_set = true;
+                xml.list(&mut tag_set, "Tag", 1000, read_tag)?;
+            }
             _ => return Err(xml.unexpected()),
         }
     }
-    Ok(Tagging { tag_set: xml.filled(tag_set)? })
+    Ok(Tagging { tag_set: xml.required(has_tag_set.then_some(tag_set))? })
 }
 
 pub(crate) fn read_target_grant(xml: &mut XmlReader<'_>) -> Result<TargetGrant, WireError> {

@@ -261,9 +261,18 @@ fn structure_reader(structure: &Struct) -> Result<String> {
         } else {
             let start = if member.ty.is_collection() { "Vec::new()" } else { "None" };
             let _ = writeln!(code, "let mut {field} = {start};");
-            let _ = writeln!(arms, "{:?} => {}?,", member.wire, element_reader(member)?);
+            let reader = element_reader(member)?;
+            let _ = if may_be_empty(member) {
+                let _ = writeln!(code, "let mut has_{field} = false;");
+                writeln!(arms, "{:?} => {{\nhas_{field} = true;\n{reader}?;\n}}", member.wire)
+            } else {
+                writeln!(arms, "{:?} => {reader}?,", member.wire)
+            };
         }
         let _ = match (member.required, member.ty.is_collection()) {
+            _ if may_be_empty(member) => {
+                writeln!(fields, "{field}: xml.required(has_{field}.then_some({field}))?,")
+            }
             (true, true) => writeln!(fields, "{field}: xml.filled({field})?,"),
             (true, false) => writeln!(fields, "{field}: xml.required({field})?,"),
             (false, _) => writeln!(fields, "{field},"),
@@ -285,6 +294,10 @@ fn structure_reader(structure: &Struct) -> Result<String> {
 }
 
 /// An expression, to be followed by `?`, that reads one element into the member's variable.
+fn may_be_empty(member: &Member) -> bool {
+    member.may_be_empty && member.required && matches!(member.ty, Type::List { flattened: false, .. })
+}
+
 fn element_reader(member: &Member) -> Result<String> {
     let field = &member.field;
     Ok(match &member.ty {

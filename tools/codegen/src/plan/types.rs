@@ -78,6 +78,8 @@ pub(crate) struct Member {
     pub(crate) required: bool,
     pub(crate) ty: Type,
     pub(crate) empty_is_absent: bool,
+    /// A list whose element must be there, with items or without.
+    pub(crate) may_be_empty: bool,
     /// The constant of its bounds.
     pub(crate) rules: Option<String>,
     /// An empty list of an answer is left out.
