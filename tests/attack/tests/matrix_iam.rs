@@ -25,6 +25,7 @@ fn cells(
     let without = Keys { token: None, ..stage.session.clone() };
     let made_up = Keys { token: Some("x".repeat(300)), ..stage.session.clone() };
     let mixed = Keys { token: stage.session.token.clone(), ..stage.friend.clone() };
+    let elsewhere = Signer { region: "eu-nowhere-1", ..Signer::new(&stage.root, Kind::Header).service(service) };
     let tampered = Sent { body: [&good.body[..], b"&Path=%2Fevil%2F"].concat(), ..good.clone() };
     let mut cells = vec![
         ("forged signature", forged, 403, "SignatureDoesNotMatch"),
@@ -36,6 +37,7 @@ fn cells(
         ("tampered body", tampered, 403, "SignatureDoesNotMatch"),
         ("token left out", sign(&without, 0), 403, "InvalidClientTokenId"),
         ("token made up", sign(&made_up, 0), 403, "InvalidClientTokenId"),
+        ("another region", elsewhere.sign(&request, &stage.host), 403, "SignatureDoesNotMatch"),
         ("another's token", sign(&mixed, 0), 403, "InvalidClientTokenId"),
     ];
     // It brings another proof of who asks.

@@ -154,8 +154,11 @@ impl Authenticator {
             }
             return Err(v4::unknown_service(claim));
         }
-        // Global services are signed for us-east-1 wherever they are.
-        if GLOBAL_SERVICES.contains(&service) { Ok(()) } else { v4::check_region(claim, &self.region) }
+        // Global services are signed for us-east-1 wherever they are, or for the region that the client was given.
+        if GLOBAL_SERVICES.contains(&service) && claim.scope.region == GLOBAL_REGION {
+            return Ok(());
+        }
+        v4::check_region(claim, &self.region)
     }
 
     async fn verify_v4(
@@ -234,6 +237,8 @@ impl<'a> FormScope<'a> {
 /// Services of the AWS API that this port will serve one day.
 const KNOWN_SERVICES: [&str; 6] = ["iam", "sts", "ec2", "ebs", "monitoring", "elasticloadbalancing"];
 const GLOBAL_SERVICES: [&str; 2] = ["iam", "sts"];
+/// The region of their signatures.
+const GLOBAL_REGION: &str = "us-east-1";
 
 /// Finds the credential of a key, or says as S3 does why there is none.
 pub(crate) async fn lookup(

@@ -81,7 +81,12 @@ impl Call {
         self
     }
 
-    fn verify_by(&self, authenticator: &Authenticator) -> Result<Authenticated, ApiError> {
+    /// Hands `then` the head and what it claims.
+    fn read<T>(
+        &self,
+        authenticator: &Authenticator,
+        then: impl FnOnce(&super::Scheme<'_>, &Head<'_>) -> Result<T, ApiError>,
+    ) -> Result<T, ApiError> {
         let mut headers = HeaderMap::new();
         headers.insert("host", HeaderValue::from_static(self.host));
         for (name, value) in &self.headers {
@@ -91,11 +96,23 @@ impl Call {
         let domains = ["s3.amazonaws.com".to_owned()];
         let target = Target::parse(&uri, Version::HTTP_11, &headers, Domains { base: &domains, website: &[] })?;
         let head = Head { method: &self.method, target: &target, headers: &headers };
-        let scheme = authenticator.scheme(&head)?;
-        if let super::Scheme::V4(claim) = &scheme {
-            authenticator.check_scope(claim, &[])?;
-        }
-        block_on(authenticator.verify(&scheme, &head, &Keys(self.token.clone()), self.now, None))
+        then(&authenticator.scheme(&head)?, &head)
+    }
+
+    fn verify_by(&self, authenticator: &Authenticator) -> Result<Authenticated, ApiError> {
+        self.read(authenticator, |scheme, head| {
+            if let super::Scheme::V4(claim) = scheme {
+                authenticator.check_scope(claim, &[])?;
+            }
+            block_on(authenticator.verify(scheme, head, &Keys(self.token.clone()), self.now, None))
+        })
+    }
+
+    fn scoped(&self, authenticator: &Authenticator, served: &[&'static str]) -> Result<(), ApiError> {
+        self.read(authenticator, |scheme, _| {
+            let super::Scheme::V4(claim) = scheme else { panic!("not of version 4") };
+            authenticator.check_scope(claim, served)
+        })
     }
 
     fn verify(&self) -> Result<Authenticated, ApiError> {
@@ -289,6 +306,20 @@ fn scopes_are_checked_with_the_words_of_aws() {
         "The authorization header is malformed; the region 'eu-west-1' is wrong; expecting 'us-east-1'"
     );
     assert_eq!(region.extra, [("Region", "us-east-1".to_owned())]);
+    // IAM and STS are signed for the region of their own or for the cluster's.
+    let authenticator = Authenticator::new("eu-west-1".to_owned(), true);
+    for (region, service, is_served) in [
+        ("us-east-1", "iam", true),
+        ("eu-west-1", "iam", true),
+        ("us-west-2", "iam", false),
+        ("us-east-1", "sts", true),
+        ("us-west-2", "sts", false),
+        ("us-east-1", "s3", false),
+    ] {
+        let call = get_object().replace("us-east-1/s3", &format!("{region}/{service}"));
+        let scope = call.scoped(&authenticator, &["iam", "sts"]);
+        assert_eq!(scope.is_ok(), is_served, "{region} {service}");
+    }
     let query = presigned().replace("us-east-1", "eu-west-1").refused();
     assert_eq!(query.code, "AuthorizationQueryParametersError");
     for (from, to, code) in [
