@@ -238,6 +238,10 @@ fn object_row(operation: Operation, names: &Names) -> (Request, &'static [&'stat
             &["s3:PutObjectRetention"],
         ),
         O::PutObjectTagging => (key("PUT", "?tagging").document(TAGGING), &["s3:PutObjectTagging"]),
+        O::RenameObject => (
+            Request::new("PUT", "/victim/renamed?renameObject").header("x-amz-rename-source", "key"),
+            &["s3:PutObject", "s3:GetObject", "s3:DeleteObject"],
+        ),
         O::RestoreObject => {
             (key("POST", "?restore").document("<RestoreRequest><Days>1</Days></RestoreRequest>"), &["s3:RestoreObject"])
         }

@@ -88,6 +88,7 @@ pub(crate) const HEADS: &[Parser] = &[
     parser!(wire::parse_list_objects_v2),
     parser!(wire::parse_list_parts),
     parser!(wire::parse_put_object),
+    parser!(wire::parse_rename_object),
     parser!(wire::parse_upload_part),
     parser!(wire::parse_upload_part_copy),
 ];

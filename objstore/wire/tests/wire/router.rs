@@ -81,6 +81,7 @@ const REQUESTS: &[(&str, &str, Operation)] = &[
     ("PUT", "/b?object-lock", Operation::PutObjectLockConfiguration),
     ("PUT", "/b/k?legal-hold", Operation::PutObjectLegalHold),
     ("PUT", "/b/k?retention", Operation::PutObjectRetention),
+    ("PUT", "/b/k?renameObject", Operation::RenameObject),
     ("POST", "/b/k?restore", Operation::RestoreObject),
 ];
 
