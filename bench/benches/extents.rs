@@ -25,6 +25,7 @@ async fn write(store: &Arc<ExtentStore>, id: ExtentId, bytes: &Bytes) {
         length_bytes: bytes.len() as u64,
         chunk_digests: chunks.iter().map(|chunk| Digest::of(chunk)).collect(),
         created: Timestamp(0),
+        stripe: None,
     };
     let run = Run { extent: id, owner: owner(), first_chunk: 0, chunks };
     store.write_run_and_seal(run, header).await.expect("a write");

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 use http::header::{CONTENT_ENCODING, HeaderMap};
+use karri_objstore_service::STORAGE_CLASSES;
 
 use crate::config::tags;
 use crate::error::{S3Result, error, error_with, header_not_implemented, invalid_argument};
@@ -16,21 +17,6 @@ const REDIRECT_SIZE_BYTES_MAX: usize = 2 << 10;
 
 /// Prefix of user metadata headers.
 pub(crate) const USER_METADATA_PREFIX: &str = "x-amz-meta-";
-
-/// Storage classes of the API. Karri keeps the name; which of them change placement is the ring's business.
-const STORAGE_CLASSES: [&str; 11] = [
-    "STANDARD",
-    "REDUCED_REDUNDANCY",
-    "STANDARD_IA",
-    "ONEZONE_IA",
-    "INTELLIGENT_TIERING",
-    "GLACIER",
-    "DEEP_ARCHIVE",
-    "OUTPOSTS",
-    "GLACIER_IR",
-    "SNOW",
-    "EXPRESS_ONEZONE",
-];
 
 /// Storage classes that another product serves.
 const STORAGE_CLASSES_NOT_SERVED: [&str; 3] = ["OUTPOSTS", "SNOW", "EXPRESS_ONEZONE"];
@@ -102,10 +88,10 @@ pub(crate) fn content_encoding(headers: &HeaderMap) -> S3Result<Option<String>> 
 /// The asked storage class; `None` for the default.
 pub(crate) fn storage_class(headers: &HeaderMap) -> S3Result<Option<&'static str>> {
     let Some(asked) = text(headers, "x-amz-storage-class")? else { return Ok(None) };
+    if STORAGE_CLASSES_NOT_SERVED.contains(&asked) {
+        return Err(header_not_implemented("x-amz-storage-class"));
+    }
     match STORAGE_CLASSES.into_iter().find(|class| *class == asked) {
-        Some(class) if STORAGE_CLASSES_NOT_SERVED.contains(&class) => {
-            Err(header_not_implemented("x-amz-storage-class"))
-        }
         Some(class) => Ok(Some(class)),
         None => Err(error_with(
             "InvalidStorageClass",

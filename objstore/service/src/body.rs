@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use bytes::{Bytes, BytesMut};
 use karri_objstore_md5::{Md5, Md5Pool};
 use karri_ring_node::{ExtentRef, Owner};
-use karri_ring_types::{DataId, ExtentId, INLINE_SIZE_BYTES_MAX};
+use karri_ring_types::{DataId, ExtentId, INLINE_SIZE_BYTES_MAX, Redundancy};
 use tokio::task::JoinHandle;
 
 use crate::checksum::ChecksumHasher;
@@ -54,6 +54,13 @@ pub(crate) struct Unpublished {
 }
 
 impl Unpublished {
+    pub(crate) fn sink(&mut self) -> Result<&mut dyn Sink, ServiceError> {
+        match self.sink.as_deref_mut() {
+            Some(sink) => Ok(sink),
+            None => Err(ServiceError::Internal("no writer".to_owned())),
+        }
+    }
+
     /// A commit named the extents. Those that an interrupted write left behind are thrown away.
     pub(crate) fn publish(mut self, data: &Data) {
         let published = match data {
@@ -248,6 +255,7 @@ impl ObjectService {
         data: DataId,
         owner_route: &[u8],
         key: Option<&BodyKey>,
+        redundancy: Redundancy,
     ) -> Result<Body, ServiceError> {
         if claims.length.is_some_and(|length| length > UPLOAD_SIZE_BYTES_MAX) {
             return Err(ServiceError::EntityTooLarge);
@@ -264,12 +272,9 @@ impl ObjectService {
             return Ok(body);
         }
         let owner = Owner { data, route: owner_route.to_vec() };
-        let sink = self.extents.writer(owner, claims.length.map(|length| disk_size(length, key)));
-        let mut unpublished =
-            Unpublished { service: self.this.clone(), owner_route: owner_route.to_vec(), data, sink: Some(sink) };
-        let Some(sink) = unpublished.sink.as_deref_mut() else {
-            return Err(ServiceError::Internal("no writer".to_owned()));
-        };
+        let expected = claims.length.map(|length| disk_size(length, key.is_some()));
+        let mut unpublished = self.unpublished(owner, expected, redundancy);
+        let sink = unpublished.sink()?;
         let pipeline = HashPipeline::of(&self.md5, hashes);
         let taken = match key {
             Some(key) => take_large(source, claims, head, pipeline, &mut SealingSink::new(key, sink)).await,
@@ -277,7 +282,7 @@ impl ObjectService {
         };
         let taken = taken.and_then(|(size, hashed, extents)| {
             let written: u64 = extents.iter().map(|extent| extent.length_bytes).sum();
-            match written == disk_size(size, key) {
+            match written == disk_size(size, key.is_some()) {
                 true => Ok((size, hashed, extents)),
                 false => Err(ServiceError::Internal(format!("extents hold {written} bytes for {size}"))),
             }
@@ -298,6 +303,13 @@ impl ObjectService {
         }
     }
 
+    /// A writer of extents that are thrown away unless they are published.
+    pub(crate) fn unpublished(&self, owner: Owner, expected: Option<u64>, redundancy: Redundancy) -> Unpublished {
+        let (owner_route, data) = (owner.route.clone(), owner.data);
+        let sink = Some(self.extents.writer(owner, expected, redundancy));
+        Unpublished { service: self.this.clone(), owner_route, data, sink }
+    }
+
     /// Condemns and deletes extents that no commit will name. What cannot be done now is found again as an orphan.
     pub(crate) async fn throw_away(&self, owner_route: &[u8], data: DataId, extents: Vec<ExtentId>) {
         if extents.is_empty() {
@@ -310,8 +322,8 @@ impl ObjectService {
 }
 
 /// Bytes on disk of a body.
-fn disk_size(size: u64, key: Option<&BodyKey>) -> u64 {
-    if key.is_some() { sealed_size(size) } else { size }
+pub(crate) fn disk_size(size: u64, encrypted: bool) -> u64 {
+    if encrypted { sealed_size(size) } else { size }
 }
 
 /// Reads as much as may be inline, and a bit.

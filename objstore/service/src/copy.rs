@@ -22,7 +22,8 @@ use crate::{
 const ATTEMPTS_MAX: usize = 8;
 
 impl ObjectService {
-    /// Copies an object. No bytes are moved; they are read only for a checksum that the source does not have.
+    /// Copies an object. Bytes are moved where the copy is encrypted otherwise, or of a class that is kept otherwise;
+    /// else they are read only for a checksum that the source does not have.
     ///
     /// # Errors
     /// As for reads of the source and writes of the copy.
@@ -40,15 +41,20 @@ impl ObjectService {
             }
             self.check_readable(&source)?;
             let source_version = source.told();
-            let shares = match &source.record.encryption {
-                None => request.encryption.is_none(),
-                Some(encryption) => {
-                    // Onto itself the record stays, and what it says of the key.
-                    let is_elsewhere = (&request.bucket, &request.key) != (&request.source_bucket, &request.source_key);
-                    let asked = request.encryption.as_ref();
-                    encryption.serves(asked) && (is_elsewhere || encryption.is(asked))
-                }
-            };
+            let kept = self.redundancy(source.record.description.storage_class.as_deref());
+            let wanted = self.redundancy(request.storage_class.as_deref());
+            let kept_alike = kept == wanted || source.record.data == Data::Inline;
+            let shares = kept_alike
+                && match &source.record.encryption {
+                    None => request.encryption.is_none(),
+                    Some(encryption) => {
+                        // Onto itself the record stays, and what it says of the key.
+                        let is_elsewhere =
+                            (&request.bucket, &request.key) != (&request.source_bucket, &request.source_key);
+                        let asked = request.encryption.as_ref();
+                        encryption.serves(asked) && (is_elsewhere || encryption.is(asked))
+                    }
+                };
             if !shares {
                 let object = self.copy_bytes(&request, &source).await?;
                 return Ok(CopyOutcome { object, source_version });
@@ -69,7 +75,7 @@ impl ObjectService {
         Err(ServiceError::ConditionalRequestConflict)
     }
 
-    /// Reads the source and writes the copy, which is encrypted otherwise.
+    /// Reads the source and writes the copy, which is encrypted or kept otherwise.
     async fn copy_bytes(&self, request: &CopyRequest, source: &Found) -> Result<PutOutcome, ServiceError> {
         let record = &source.record;
         let (content, user_metadata) = copied_metadata(request, source);

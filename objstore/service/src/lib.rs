@@ -21,6 +21,7 @@ mod body;
 mod buckets;
 mod checksum;
 mod cipher;
+mod classes;
 mod conditions;
 mod copy;
 mod delete;
@@ -56,6 +57,7 @@ pub use api::{
 };
 pub use checksum::{Checksum, ChecksumAlgorithm, ChecksumType};
 pub use cipher::{CustomerKey, Encryption, EncryptionMode, NamedKey};
+pub use classes::{STORAGE_CLASSES, StorageClasses, UnknownClass};
 pub use conditions::{Conditions, EtagCondition};
 pub use error::{KeyFault, ServiceError, SourceError};
 pub use lifecycle::{

@@ -8,7 +8,8 @@ use crate::conditions::WriteRefusal;
 use crate::keys::BucketId;
 use crate::lifecycle::LifecycleProgress;
 use crate::records::{
-    Access, BucketRecord, CurrentRecord, Description, DirectoryEntry, Loan, PartRecord, UploadRecord, VersionRecord,
+    Access, BucketRecord, CurrentRecord, Data, Description, DirectoryEntry, Loan, PartRecord, UploadRecord,
+    VersionRecord,
 };
 use crate::{
     BucketConfigKind, BucketLock, BucketState, Checksum, ChecksumAlgorithm, ChecksumType, Conditions, Owner, Quota,
@@ -43,6 +44,7 @@ pub(crate) enum Command {
     Rename(Box<RenameCommand>),
     Mark(Box<MarkCommand>),
     Update(Box<UpdateCommand>),
+    Move(Box<MoveCommand>),
     /// Changes what is decided on by a bucket's own settings.
     ChangeBucket {
         id: BucketId,
@@ -215,6 +217,21 @@ pub(crate) struct UpdateCommand {
     pub(crate) operation: VersionId,
     pub(crate) version: VersionId,
     pub(crate) change: Change,
+}
+
+/// Moves a version to a class whose bytes are kept in another way: they have been written anew.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MoveCommand {
+    pub(crate) route: Vec<u8>,
+    pub(crate) issued: Timestamp,
+    pub(crate) operation: VersionId,
+    pub(crate) version: VersionId,
+    pub(crate) class: Option<String>,
+    /// What the version's bytes were known by when they were read.
+    pub(crate) from: DataId,
+    pub(crate) data: Data,
+    /// Rows of parts, by their numbers.
+    pub(crate) parts: Vec<(u16, Vec<u8>)>,
 }
 
 /// A change of a version.

@@ -101,7 +101,10 @@ impl ObjectService {
     ) -> Result<Answer<PartOutcome>, ServiceError> {
         let size = range.end - range.start;
         // Each encrypted body has a key of its own.
+        let wanted = self.redundancy(upload.record.description.storage_class.as_deref());
+        let kept = self.redundancy(source.record.description.storage_class.as_deref());
         if key.is_none()
+            && kept == wanted
             && source.key.is_none()
             && size > INLINE_SIZE_BYTES_MAX as u64
             && let Some((row, known)) = self.row_of(source, range.clone(), upload.record.algorithm).await?

@@ -11,7 +11,7 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use karri_ring_meta::{EvaluatorId, MetaClient, MetaError, Route};
 use karri_ring_node::{ExtentClient, ExtentRef, ExtentWriter, Owner, ReadError, WriteError};
-use karri_ring_types::ExtentId;
+use karri_ring_types::{ExtentId, Redundancy};
 
 use crate::cipher::NamedKey;
 use crate::{KeyFault, ServiceError};
@@ -27,7 +27,7 @@ pub(crate) trait Meta: Send + Sync {
 /// Where large bodies are.
 #[async_trait]
 pub(crate) trait Extents: Send + Sync {
-    fn writer(&self, owner: Owner, expected_bytes: Option<u64>) -> Box<dyn Sink>;
+    fn writer(&self, owner: Owner, expected_bytes: Option<u64>, redundancy: Redundancy) -> Box<dyn Sink>;
     fn read(&self, extent: &ExtentRef, range: Range<u64>) -> BoxStream<'static, Result<Bytes, ServiceError>>;
     /// Tells whether all copies are gone.
     async fn delete(&self, ids: &[ExtentId]) -> bool;
@@ -71,8 +71,8 @@ impl From<MetaError> for ServiceError {
 
 #[async_trait]
 impl Extents for ExtentClient {
-    fn writer(&self, owner: Owner, expected_bytes: Option<u64>) -> Box<dyn Sink> {
-        Box::new(self.writer_for(owner, expected_bytes))
+    fn writer(&self, owner: Owner, expected_bytes: Option<u64>, redundancy: Redundancy) -> Box<dyn Sink> {
+        Box::new(self.writer_for(owner, expected_bytes, redundancy))
     }
 
     fn read(&self, extent: &ExtentRef, range: Range<u64>) -> BoxStream<'static, Result<Bytes, ServiceError>> {

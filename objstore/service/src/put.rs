@@ -43,8 +43,9 @@ impl ObjectService {
             self.check_before_upload(&request, &bucket, &route).await?;
         }
         let (encryption, key) = self.new_key(request.encryption.as_ref(), &request.keys).await?.unzip();
+        let redundancy = self.redundancy(request.storage_class.as_deref());
         let body_key = key.as_ref().map(ObjectKey::whole);
-        let body = self.take_body(source, &claims, self.new_data(), &route, body_key.as_ref()).await?;
+        let body = self.take_body(source, &claims, self.new_data(), &route, body_key.as_ref(), redundancy).await?;
         let description = Description {
             content: request.content,
             user_metadata: request.user_metadata,

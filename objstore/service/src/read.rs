@@ -161,9 +161,7 @@ impl ObjectService {
         let answer = self.query_raw(&route, &Query::Object { route: route.clone(), version }).await?;
         match answer.first() {
             Some(&OBJECT_FOUND) => {
-                let (bucket, row) = decode_and_tail::<BucketState>(&answer.slice(1..))?;
-                let (record, inline) = decode_and_tail::<VersionRecord>(&row)?;
-                let found = Found { route, bucket, record, inline, key: None };
+                let found = found_version(&route, &answer)?.ok_or(ServiceError::NoSuchKey)?;
                 match found.record.delete_marker {
                     true => Err(ServiceError::DeleteMarker {
                         version: found.told(),
@@ -248,6 +246,24 @@ impl ObjectService {
                 Ok(stream::try_unfold(reader, PartReader::next).try_flatten().boxed())
             }
         }
+    }
+}
+
+/// The version in an answer to [`Query::Object`].
+pub(crate) fn found_version(route: &[u8], answer: &Bytes) -> Result<Option<Found>, ServiceError> {
+    if answer.first() != Some(&OBJECT_FOUND) {
+        return Ok(None);
+    }
+    let (bucket, row) = decode_and_tail::<BucketState>(&answer.slice(1..))?;
+    let (record, inline) = decode_and_tail::<VersionRecord>(&row)?;
+    Ok(Some(Found { route: route.to_vec(), bucket, record, inline, key: None }))
+}
+
+/// The bytes of a body as they are in its extents; `None` when it is not in extents of its own.
+pub(crate) fn stored_bytes(from: &Arc<dyn Extents>, data: &Data, length: u64) -> Option<Content> {
+    match data {
+        Data::Extents { extents, skip, .. } => Some(extent_stream(from.clone(), extents, *skip..skip + length)),
+        Data::Inline | Data::Parts { .. } => None,
     }
 }
 

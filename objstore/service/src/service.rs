@@ -18,11 +18,13 @@ use crate::messages::{Answer, Command, DirectoryCommand, DirectoryQuery, Query, 
 use crate::ports::{ClusterMeta, Extents, Meta};
 use crate::records::{Unreadable, decode, encode};
 use crate::settings::SettingsCache;
-use crate::{KEY_SIZE_BYTES_MAX, ServiceError};
+use crate::{KEY_SIZE_BYTES_MAX, ServiceError, StorageClasses};
 
 /// Settings of an [`ObjectService`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceConfig {
+    /// How the bytes of storage classes are kept.
+    pub classes: StorageClasses,
     /// What keys of encrypted objects are sealed under. Without it only clients' own keys can be used.
     pub cluster_key: Option<ClusterKey>,
     /// How long a command or query is tried; longer than a change of leader takes, and so short that a node that is cut
@@ -41,6 +43,7 @@ pub struct ServiceConfig {
 impl Default for ServiceConfig {
     fn default() -> Self {
         Self {
+            classes: StorageClasses::default(),
             cluster_key: None,
             deadline: Duration::from_secs(8),
             buckets_cached_max: 10_000,

@@ -138,7 +138,8 @@ impl ObjectService {
         let data_id = self.new_data();
         let row = keys::part(&upload.route, upload.id, number);
         let body_key = key.as_ref().map(|key| key.part(data_id));
-        let mut body = self.take_body(source, claims, data_id, &row, body_key.as_ref()).await?;
+        let redundancy = self.redundancy(upload.record.description.storage_class.as_deref());
+        let mut body = self.take_body(source, claims, data_id, &row, body_key.as_ref(), redundancy).await?;
         let unpublished = body.unpublished.take();
         let Body { size, md5, checksum, data, inline, .. } = body;
         let md5 = key.map_or(md5, |key| key.tag(md5));

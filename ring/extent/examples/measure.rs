@@ -13,7 +13,8 @@ use bytes::Bytes;
 use karri_ring_disk::DiskPath;
 use karri_ring_extent::{ExtentConfig, ExtentHeader, ExtentStore, Owner, Run};
 use karri_ring_types::{
-    CHUNK_SIZE_BYTES, Clock, DataId, Digest, ExtentId, RUN_SIZE_BYTES, Rng, SeededRng, SystemClock, Timestamp,
+    CHUNK_SIZE_BYTES, Clock, DataId, Digest, ExtentId, RUN_SIZE_BYTES, Redundancy, Rng, SeededRng, SystemClock,
+    Timestamp,
 };
 
 const GIB: u64 = 1 << 30;
@@ -60,6 +61,7 @@ async fn write_extent(store: &Arc<ExtentStore>, id: ExtentId, length: usize, sou
         length_bytes: length as u64,
         chunk_digests: vec![digest; length.div_ceil(CHUNK_SIZE_BYTES)],
         created: Timestamp(0),
+        stripe: None,
     };
     let mut offset = 0;
     while offset < length {
@@ -88,7 +90,7 @@ async fn write_all(store: &Arc<ExtentStore>, total: u64, length: usize, writers:
             let (clock, rng) = (SystemClock::default(), SeededRng::new(writer + 100));
             let mut ids = Vec::new();
             for _ in 0..total / length as u64 / writers {
-                let id = ExtentId::generate(&clock, &rng);
+                let id = ExtentId::generate_for(&clock, &rng, Redundancy::Cluster);
                 write_extent(&store, id, length, &chunk, digest).await;
                 ids.push(id);
             }

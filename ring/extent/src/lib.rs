@@ -18,5 +18,5 @@ mod store;
 mod turns;
 mod write;
 
-pub use records::{ExtentHeader, OpenExtent, Owner, Run};
+pub use records::{ExtentHeader, OpenExtent, Owner, Run, Stripe};
 pub use store::{ExtentConfig, ExtentError, ExtentStore, OnFailedWrite, PartitionSummary, Usage};

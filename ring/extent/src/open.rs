@@ -68,7 +68,7 @@ fn row_options() -> Options {
 }
 
 fn count(db: &Db) -> Result<Index, ExtentError> {
-    let mut index = Index::new();
+    let mut index = Index::default();
     let family = db.cf_handle(PARTITIONS).ok_or_else(|| ExtentError::Damaged("no partitions".to_owned()))?;
     for row in db.iterator_cf(&family, IteratorMode::Start) {
         let (key, value) = row?;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use karri_ring_types::{CHUNK_SIZE_BYTES, Digest, ExtentId, PartitionId};
 use rocksdb::{Direction, IteratorMode};
 
-use crate::keys::{EXTENTS, PARTITIONS, TOMBSTONES, parse_partition_key, parse_partition_value, partition_key};
+use crate::keys::{EXTENTS, PARTITIONS, parse_partition_key, parse_partition_value, partition_key};
 use crate::records::{ExtentHeader, OpenExtent, Row};
 use crate::segment::Place;
 use crate::store::{ExtentError, ExtentStore};
@@ -94,8 +94,12 @@ impl ExtentStore {
 
     /// True when the extent was deleted here on a committed proof.
     pub async fn is_tombstoned(self: &Arc<Self>, id: ExtentId) -> Result<bool, ExtentError> {
-        self.blocking(move |store| Ok(store.db.get_pinned_cf(&store.family(TOMBSTONES)?, id.to_bytes())?.is_some()))
-            .await
+        self.blocking(move |store| match store.refuse_deleted(id) {
+            Ok(()) => Ok(false),
+            Err(ExtentError::Deleted) => Ok(true),
+            Err(error) => Err(error),
+        })
+        .await
     }
 
     pub(crate) fn header_now(&self, id: ExtentId) -> Result<Option<ExtentHeader>, ExtentError> {

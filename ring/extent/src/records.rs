@@ -28,12 +28,43 @@ pub struct ExtentHeader {
     pub chunk_digests: Vec<Digest>,
     /// When it was sealed, by the writer's clock.
     pub created: Timestamp,
+    /// Of a shard, the stripe that it is part of.
+    pub stripe: Option<Stripe>,
+}
+
+/// What every shard of a stripe knows of the others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stripe {
+    /// Bytes that the stripe stands for.
+    pub length_bytes: u64,
+    /// Digest of the chunk digests of each shard.
+    pub shard_roots: Vec<Digest>,
 }
 
 impl ExtentHeader {
-    /// The digest that metadata keeps.
+    /// The digest that metadata keeps: of the chunks' digests or, of a stripe, of its shards'.
     pub fn root(&self) -> Digest {
+        match &self.stripe {
+            None => self.chunks_root(),
+            Some(stripe) => Digest::of_chunks(&stripe.shard_roots),
+        }
+    }
+
+    /// Digest of the digests of the chunks that are held under this header.
+    pub fn chunks_root(&self) -> Digest {
         Digest::of_chunks(&self.chunk_digests)
+    }
+
+    /// Whether the header can be that of an extent with this id.
+    pub fn is_of(&self, id: ExtentId) -> bool {
+        match (&self.stripe, id.redundancy().shards()) {
+            (None, None) => true,
+            (Some(stripe), Some((data, parity))) => {
+                stripe.shard_roots.len() == data + parity
+                    && stripe.shard_roots.get(usize::from(id.kind().shard())) == Some(&self.chunks_root())
+            }
+            _ => false,
+        }
     }
 }
 

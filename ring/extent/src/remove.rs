@@ -11,10 +11,11 @@ use crate::segment::Place;
 use crate::store::{ExtentError, ExtentStore};
 
 impl ExtentStore {
-    /// Deletes extents and leaves tombstones, so that no repair brings them back. Missing ones are no error.
+    /// Deletes extents and leaves tombstones, so that no repair brings them back. Missing ones are no error. Of a stripe
+    /// all shards go that are here.
     pub async fn delete(self: &Arc<Self>, ids: Vec<ExtentId>) -> Result<(), ExtentError> {
         self.writing(move |store| {
-            let mut ids = ids;
+            let mut ids: Vec<ExtentId> = ids.into_iter().map(ExtentId::group).collect();
             ids.sort_unstable();
             ids.dedup();
             let places = store.bury(&ids)?;
@@ -28,7 +29,10 @@ impl ExtentStore {
         let _turns = self.turns.of_all(ids);
         let mut batch = WriteBatch::default();
         let (mut removed, mut places) = (Vec::new(), Vec::new());
-        for &id in ids {
+        for &group in ids {
+            batch.put_cf(&self.family(TOMBSTONES)?, group.to_bytes(), []);
+        }
+        for id in ids.iter().flat_map(|id| id.held_as()) {
             let key = id.to_bytes();
             let header = self.header_now(id)?;
             if let Some(header) = header {
@@ -40,7 +44,6 @@ impl ExtentStore {
                 places.push(place);
             }
             batch.delete_cf(&self.family(EXTENTS)?, key);
-            batch.put_cf(&self.family(TOMBSTONES)?, key, []);
             self.open.forget(id);
         }
         self.db.write_opt(batch, &synced())?;

@@ -1,9 +1,10 @@
 //! The store, its configuration and its errors.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use karri_ring_disk::DiskPath;
-use karri_ring_types::{Digest, ExtentId, PARTITION_COUNT, PartitionId};
+use karri_ring_types::{Digest, ExtentId, ExtentKind, PartitionId};
 use parking_lot::Mutex;
 use rocksdb::{BoundColumnFamily, DBWithThreadMode, MultiThreaded};
 use tokio::sync::Semaphore;
@@ -77,7 +78,8 @@ impl From<rocksdb::Error> for ExtentError {
     }
 }
 
-/// How many sealed extents a partition has, and a digest of which: equal on two nodes that hold the same.
+/// How many sealed extents of one kind a partition has, and a digest of which: equal on two nodes that hold the same,
+/// or shards of the same stripes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PartitionSummary {
     /// Sealed extents.
@@ -89,7 +91,7 @@ pub struct PartitionSummary {
 impl PartitionSummary {
     fn toggle(&mut self, id: ExtentId, root: Digest) {
         let mut bytes = [0; 48];
-        bytes[..16].copy_from_slice(&id.to_bytes());
+        bytes[..16].copy_from_slice(&id.group().to_bytes());
         bytes[16..].copy_from_slice(&root.0);
         let hash = Digest::of(&bytes);
         let (first, _) = hash.0.split_first_chunk::<16>().expect("32 bytes");
@@ -110,28 +112,30 @@ pub struct Usage {
     pub full: bool,
 }
 
+#[derive(Default)]
 pub(crate) struct Index {
-    pub(crate) partitions: Vec<PartitionSummary>,
+    /// Only those that have an extent.
+    pub(crate) partitions: BTreeMap<(PartitionId, ExtentKind), PartitionSummary>,
     pub(crate) bytes: u64,
 }
 
 impl Index {
-    pub(crate) fn new() -> Self {
-        Self { partitions: vec![PartitionSummary::default(); usize::from(PARTITION_COUNT)], bytes: 0 }
-    }
-
     pub(crate) fn add(&mut self, id: ExtentId, root: Digest, length_bytes: u64) {
-        let summary = &mut self.partitions[usize::from(id.partition().0)];
+        let summary = self.partitions.entry((id.partition(), id.kind())).or_default();
         summary.count += 1;
         summary.toggle(id, root);
         self.bytes += length_bytes;
     }
 
     pub(crate) fn remove(&mut self, id: ExtentId, root: Digest, length_bytes: u64) {
-        let summary = &mut self.partitions[usize::from(id.partition().0)];
+        let place = (id.partition(), id.kind());
+        let summary = self.partitions.entry(place).or_default();
         assert!(summary.count > 0, "an extent is removed that was never added");
         summary.count -= 1;
         summary.toggle(id, root);
+        if summary.count == 0 {
+            self.partitions.remove(&place);
+        }
         self.bytes -= length_bytes;
     }
 }
@@ -153,7 +157,7 @@ impl ExtentStore {
         Arc::new(Self {
             db,
             disk: DiskGuard::new(config.dir.clone(), config.reserve_bytes),
-            index: Mutex::new(Index::new()),
+            index: Mutex::default(),
             open: OpenLengths::default(),
             turns: Turns::new(),
             segments,
@@ -199,16 +203,24 @@ impl ExtentStore {
         let _ = self.on_failed_write.set(tell);
     }
 
-    /// Summary of a partition's sealed extents.
-    pub fn summary(&self, partition: PartitionId) -> PartitionSummary {
-        self.index.lock().partitions.get(usize::from(partition.0)).copied().unwrap_or_default()
+    /// Summary of a partition's sealed extents of one kind.
+    pub fn summary(&self, partition: PartitionId, kind: ExtentKind) -> PartitionSummary {
+        self.index.lock().partitions.get(&(partition, kind)).copied().unwrap_or_default()
+    }
+
+    /// Summaries of a partition's sealed extents of each kind that there is.
+    pub fn summaries(&self, partition: PartitionId) -> Vec<(ExtentKind, PartitionSummary)> {
+        let index = self.index.lock();
+        let range = index.partitions.range((partition, ExtentKind::default())..);
+        let of = range.take_while(|((of, _), _)| *of == partition);
+        of.map(|((_, kind), summary)| (*kind, *summary)).collect()
     }
 
     /// What the store holds and how much room is left.
     pub fn usage(&self) -> Usage {
         let (extents, bytes) = {
             let index = self.index.lock();
-            (index.partitions.iter().map(|summary| summary.count).sum(), index.bytes)
+            (index.partitions.values().map(|summary| summary.count).sum(), index.bytes)
         };
         Usage { extents, bytes, free_bytes: self.disk.free_bytes(), full: self.disk.is_full() }
     }

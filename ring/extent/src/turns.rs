@@ -35,8 +35,8 @@ impl Turns {
     }
 
     fn place(id: ExtentId) -> usize {
-        // The low bits are random.
-        id.0 as usize % TURNS
+        // The lowest bits say what it is, and shards of a stripe are deleted together; those above are random.
+        (id.0 >> 16) as usize % TURNS
     }
 }
 

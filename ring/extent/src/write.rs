@@ -169,7 +169,8 @@ impl ExtentStore {
     /// Checks that every chunk that the header names is here, with its length; `run` is about to be.
     fn check_chunks(&self, id: ExtentId, header: &ExtentHeader, run: Option<&Run>) -> Result<(), ExtentError> {
         let count = chunk_count(header.length_bytes);
-        if header.length_bytes > EXTENT_SIZE_BYTES_MAX || header.chunk_digests.len() != count as usize {
+        let sound = header.length_bytes <= EXTENT_SIZE_BYTES_MAX && header.chunk_digests.len() == count as usize;
+        if !sound || !header.is_of(id) {
             return Err(ExtentError::Incomplete(format!("a header of {} bytes", header.length_bytes)));
         }
         for index in 0..count {
@@ -189,7 +190,7 @@ impl ExtentStore {
     }
 
     pub(crate) fn refuse_deleted(&self, id: ExtentId) -> Result<(), ExtentError> {
-        let found = self.db.get_pinned_cf(&self.family(TOMBSTONES)?, id.to_bytes())?;
+        let found = self.db.get_pinned_cf(&self.family(TOMBSTONES)?, id.group().to_bytes())?;
         if found.is_some() { Err(ExtentError::Deleted) } else { Ok(()) }
     }
 }

@@ -37,6 +37,7 @@ fn header(chunks: &[Bytes]) -> ExtentHeader {
         length_bytes: chunks.iter().map(|chunk| chunk.len() as u64).sum(),
         chunk_digests: chunks.iter().map(|chunk| Digest::of(chunk)).collect(),
         created: Timestamp(1),
+        stripe: None,
     }
 }
 
@@ -97,7 +98,7 @@ async fn what_was_acknowledged_survives_a_crash() {
     assert!(after.is_tombstoned(ExtentId(4)).await.unwrap());
     assert!(after.read_chunks(ExtentId(4), 0, 9).await.unwrap().is_empty());
     for partition in (0..PARTITION_COUNT).map(PartitionId) {
-        assert_eq!(after.summary(partition), store.summary(partition));
+        assert_eq!(after.summaries(partition), store.summaries(partition));
     }
     assert_eq!(after.usage().bytes, header(&large).length_bytes + 70_000);
     // An extent that was begun before the crash can be ended after it.

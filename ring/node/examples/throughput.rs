@@ -70,7 +70,7 @@ async fn main() {
         let mut extents = Vec::new();
         for _ in 0..objects {
             let owner = Owner { data: DataId(1), route: b"key".to_vec() };
-            let mut writer = client.writer_for(owner, Some(object_bytes as u64));
+            let mut writer = client.writer_for(owner, Some(object_bytes as u64), karri_ring_types::Redundancy::Cluster);
             for _ in 0..object_bytes / PIECE_BYTES {
                 writer.write(piece.clone()).await.expect("write");
             }

@@ -8,7 +8,7 @@ use futures::future::join_all;
 use futures::stream::BoxStream;
 use karri_ring_extent::Owner;
 use karri_ring_rpc::Transport;
-use karri_ring_types::{Clock, ExtentId, NodeId, Rng};
+use karri_ring_types::{Clock, ExtentId, NodeId, Redundancy, Rng};
 use tokio::sync::Semaphore;
 
 use crate::counters::Counters;
@@ -92,12 +92,13 @@ impl ExtentClient {
 
     /// A writer of new extents.
     pub fn writer(&self, owner: Owner) -> ExtentWriter {
-        self.writer_for(owner, None)
+        self.writer_for(owner, None, Redundancy::Cluster)
     }
 
-    /// A writer of new extents for as many bytes as are expected; more or fewer may come.
-    pub fn writer_for(&self, owner: Owner, expected_bytes: Option<u64>) -> ExtentWriter {
-        ExtentWriter::new(self.shared.clone(), owner, expected_bytes)
+    /// A writer of new extents for as many bytes as are expected; more or fewer may come. They are kept in the wanted
+    /// way, or as the cluster keeps anything: what is too small for a stripe, and while the nodes cannot hold it so.
+    pub fn writer_for(&self, owner: Owner, expected_bytes: Option<u64>, wanted: Redundancy) -> ExtentWriter {
+        ExtentWriter::new(self.shared.clone(), owner, expected_bytes, wanted)
     }
 
     /// The bytes of `range`, clamped to the extent. Each chunk is checked against the digests that `extent` proves; a
@@ -111,7 +112,7 @@ impl ExtentClient {
         let mut by_node: Vec<(NodeId, Vec<ExtentId>)> = Vec::new();
         let mut incomplete = false;
         for &id in ids {
-            let nodes = holders(&*self.shared.layouts, id);
+            let nodes = holders(&*self.shared.layouts, id.group());
             incomplete |= nodes.is_empty();
             for node in nodes {
                 match by_node.iter_mut().find(|(known, _)| *known == node) {

@@ -30,6 +30,10 @@ counters! {
     replicas_left_behind,
     /// Extents that lost their write quorum before they were sealed.
     quorums_lost,
+    /// Extents written as the cluster keeps anything because the nodes could not hold their class's scheme.
+    schemes_not_held,
+    /// Chunks that this gateway computed from the other shards of a stripe.
+    chunks_rebuilt,
     /// Reads of a chunk that went to another copy because the first was missing or bad.
     reads_around,
     /// Bad or missing copies reported to their holders by this gateway.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use karri_ring_extent::{ExtentHeader, ExtentStore, Owner, Run};
-use karri_ring_types::{CHUNK_SIZE_BYTES, ExtentId, PartitionId};
+use karri_ring_types::{CHUNK_SIZE_BYTES, ExtentId, ExtentKind, PartitionId};
 
 use crate::wire::{CHUNKS_PER_READ_MAX, Read, ReadReply, Refusal, Summary, UsageReply};
 
@@ -102,9 +102,10 @@ impl Holder {
         Ok(found)
     }
 
-    pub(crate) fn summary(&self, partition: PartitionId) -> Summary {
-        let summary = self.store.summary(partition);
-        Summary { count: summary.count, xor_hash: summary.xor_hash }
+    /// What this node has of a partition, by kind.
+    pub(crate) fn summaries(&self, partition: PartitionId) -> Vec<(ExtentKind, Summary)> {
+        let summaries = self.store.summaries(partition).into_iter();
+        summaries.map(|(kind, found)| (kind, Summary { count: found.count, xor_hash: found.xor_hash })).collect()
     }
 
     pub(crate) fn usage(&self) -> UsageReply {

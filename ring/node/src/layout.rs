@@ -21,11 +21,33 @@ pub trait LayoutSource: Send + Sync + 'static {
     fn alive(&self, node: NodeId) -> bool;
 }
 
-/// Every node that may hold a copy of `id`: the present owners, then the former ones.
+/// Every node that may hold a copy of `id`, or any shard of its stripe: the present owners, then the former ones.
 pub(crate) fn holders(layouts: &dyn LayoutSource, id: ExtentId) -> Vec<NodeId> {
+    distinct(layouts, id, |places| places.iter().flatten().copied().collect())
+}
+
+/// Every node that may hold what `id` names: of a shard those that have its place.
+pub(crate) fn holders_of_part(layouts: &dyn LayoutSource, id: ExtentId) -> Vec<NodeId> {
+    if id.redundancy().shards().is_none() {
+        return holders(layouts, id);
+    }
+    let place = usize::from(id.kind().shard());
+    distinct(layouts, id, |places| places.get(place).copied().flatten().into_iter().collect())
+}
+
+/// Whether the layout wants a node to hold what `id` names.
+pub(crate) fn is_to_hold(layout: &Layout, node: NodeId, id: ExtentId) -> bool {
+    let place = layout.place_of(node, id.partition(), id.redundancy());
+    match id.redundancy().shards() {
+        None => place.is_some(),
+        Some(_) => place == Some(usize::from(id.kind().shard())),
+    }
+}
+
+fn distinct(layouts: &dyn LayoutSource, id: ExtentId, pick: impl Fn(&[Option<NodeId>]) -> Vec<NodeId>) -> Vec<NodeId> {
     let mut holders = Vec::new();
     for layout in layouts.history() {
-        for &node in layout.owners(id.partition()) {
+        for node in pick(&layout.places(id.partition(), id.redundancy())) {
             if !holders.contains(&node) {
                 holders.push(node);
             }

@@ -33,6 +33,7 @@ mod read;
 mod repair;
 mod service;
 mod storage;
+mod stripe;
 mod wire;
 mod write;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use karri_ring_extent::{ExtentHeader, Owner};
 use karri_ring_rpc::{Lane, Method, Request, Response, RpcError, Transport};
-use karri_ring_types::{Digest, ExtentId, NodeId, PartitionId};
+use karri_ring_types::{Digest, ExtentId, ExtentKind, NodeId, PartitionId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -140,15 +140,15 @@ impl Peers {
         &self,
         node: NodeId,
         partitions: Vec<PartitionId>,
-    ) -> Result<Vec<Summary>, CallError> {
+    ) -> Result<Vec<Vec<(ExtentKind, Summary)>>, CallError> {
         if let Some(holder) = self.holder(node) {
-            return Ok(partitions.into_iter().map(|partition| holder.summary(partition)).collect());
+            return Ok(partitions.into_iter().map(|partition| holder.summaries(partition)).collect());
         }
         let asked = partitions.len();
         let ask = Summaries(partitions);
         let (SummariesReply(mut found), _) =
             self.call(node, Lane::Control, SUMMARIES, &ask, Bytes::new(), SMALL_DEADLINE).await?;
-        found.resize(asked, Summary::default());
+        found.resize(asked, Vec::new());
         Ok(found)
     }
 

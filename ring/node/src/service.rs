@@ -61,7 +61,7 @@ impl Handler for ExtentService {
             }
             SUMMARIES => {
                 let Summaries(partitions) = parse(&request)?;
-                let found = partitions.into_iter().map(|partition| self.holder.summary(partition)).collect();
+                let found = partitions.into_iter().map(|partition| self.holder.summaries(partition)).collect();
                 answer(Ok(SummariesReply(found)))
             }
             REPORT_BAD => {

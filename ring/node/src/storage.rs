@@ -1,11 +1,12 @@
 //! A node that holds extents.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures::future::join_all;
 use karri_ring_extent::{ExtentStore, Usage};
 use karri_ring_rpc::{Router, Transport};
-use karri_ring_types::{Clock, NodeId, PARTITION_COUNT, PartitionId, Rng};
+use karri_ring_types::{Clock, ExtentKind, NodeId, PARTITION_COUNT, PartitionId, Redundancy, Rng};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
@@ -156,18 +157,28 @@ impl StorageNode {
         });
         let answers = join_all(asked).await;
         let mut report = ReplicaReport::default();
+        let of = |node: NodeId| answers.iter().find(|(answered, _)| *answered == node).and_then(|(_, a)| a.as_ref());
         for partition in &partitions {
-            let copies: Vec<Option<Summary>> = layout
-                .owners(*partition)
-                .iter()
-                .map(|owner| {
-                    let answer = answers.iter().find(|(node, _)| node == owner)?;
-                    answer.1.as_ref().and_then(|(summaries, _)| summaries.get(usize::from(partition.0)).copied())
-                })
-                .collect();
-            let extents = copies.iter().flatten().map(|summary| summary.count).max().unwrap_or(0);
-            report.extents += extents;
-            report.under_replicated += under_replicated(&copies, extents);
+            let place = usize::from(partition.0);
+            let found = |node: NodeId| of(node).and_then(|(summaries, _)| summaries.get(place));
+            let nodes = layout.nodes.iter().filter_map(|spec| found(spec.id)).flatten();
+            let schemes: BTreeSet<Redundancy> = nodes.map(|(kind, _)| kind.redundancy()).collect();
+            for scheme in schemes {
+                // An empty place is not wanted of anybody; a stripe's has no shard then.
+                let wanted = layout.places(*partition, scheme).into_iter().enumerate();
+                let copies: Vec<Option<Summary>> = wanted
+                    .filter(|(_, node)| node.is_some() || scheme.shards().is_some())
+                    .map(|(shard, node)| {
+                        let shard = scheme.shards().map_or(0, |_| shard as u8);
+                        let kind = ExtentKind::new(scheme, shard);
+                        let held = found(node?)?;
+                        Some(held.iter().find(|(of, _)| *of == kind).map(|(_, summary)| *summary).unwrap_or_default())
+                    })
+                    .collect();
+                let extents = copies.iter().flatten().map(|summary| summary.count).max().unwrap_or(0);
+                report.extents += extents;
+                report.under_replicated += under_replicated(&copies, extents);
+            }
         }
         report.nodes =
             answers.into_iter().map(|(node, answer)| node_report(node, answer.map(|(_, usage)| usage))).collect();

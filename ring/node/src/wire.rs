@@ -2,7 +2,7 @@
 
 use karri_ring_extent::{ExtentError, ExtentHeader, Owner};
 use karri_ring_rpc::Method;
-use karri_ring_types::{Digest, ExtentId, PartitionId};
+use karri_ring_types::{Digest, ExtentId, ExtentKind, PartitionId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -82,9 +82,9 @@ pub(crate) struct Summary {
     pub(crate) xor_hash: u128,
 }
 
-/// Answers [`Summaries`], in the order asked.
+/// Answers [`Summaries`], in the order asked: of each partition the kinds that there are.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct SummariesReply(pub(crate) Vec<Summary>);
+pub(crate) struct SummariesReply(pub(crate) Vec<Vec<(ExtentKind, Summary)>>);
 
 /// Tells a holder that its copy of a chunk is bad or missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -54,6 +54,7 @@ impl Node {
             capacity_bytes: 1 << 30,
             rpc_address: address.to_string(),
             s3_address: format!("s3-of-{node}"),
+            widths: Vec::new(),
             joined: Timestamp(0),
         };
         let config = MembershipConfig { this, replicas: 3, address_file: dir.join("addresses") };

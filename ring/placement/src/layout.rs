@@ -1,9 +1,10 @@
 //! One epoch of the cluster's layout.
 
-use karri_ring_types::{Epoch, NodeId, PARTITION_COUNT, PartitionId};
+use karri_ring_types::{Epoch, NodeId, PARTITION_COUNT, PartitionId, Redundancy};
 use serde::{Deserialize, Serialize};
 
 use crate::assign;
+use crate::ring::Ring;
 
 /// A node as the layout sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,19 +41,30 @@ pub struct Layout {
     /// Nodes, by id.
     pub nodes: Vec<NodeSpec>,
     owners: Vec<Vec<NodeId>>,
+    /// For extents that are held by another number of nodes; by width.
+    rings: Vec<Ring>,
 }
 
 impl Layout {
     /// Epoch 0: no nodes.
     pub fn empty(replicas: u8) -> Self {
-        Self { epoch: Epoch(0), replicas, nodes: Vec::new(), owners: vec![Vec::new(); usize::from(PARTITION_COUNT)] }
+        let owners = vec![Vec::new(); usize::from(PARTITION_COUNT)];
+        Self { epoch: Epoch(0), replicas, nodes: Vec::new(), owners, rings: Vec::new() }
     }
 
-    /// The following epoch for these nodes.
+    /// The following epoch for these nodes, with the rings that there are.
     ///
     /// # Errors
     /// When there is no node with capacity, a node is listed twice, or `replicas` is 0.
-    pub fn next(&self, mut nodes: Vec<NodeSpec>, replicas: u8) -> Result<Layout, PlacementError> {
+    pub fn next(&self, nodes: Vec<NodeSpec>, replicas: u8) -> Result<Layout, PlacementError> {
+        self.next_with(nodes, replicas, &[])
+    }
+
+    /// As [`Layout::next`], with rings of `widths` too. A ring that there is stays: extents may be on it.
+    ///
+    /// # Errors
+    /// As [`Layout::next`].
+    pub fn next_with(&self, mut nodes: Vec<NodeSpec>, replicas: u8, widths: &[u8]) -> Result<Layout, PlacementError> {
         if replicas == 0 {
             return Err(PlacementError::NoReplicas);
         }
@@ -64,7 +76,51 @@ impl Layout {
             return Err(PlacementError::NoNodes);
         }
         let owners = assign::assign(&self.owners, &nodes, usize::from(replicas));
-        Ok(Layout { epoch: Epoch(self.epoch.0 + 1), replicas, nodes, owners })
+        let mut all = self.widths();
+        all.extend(widths);
+        all.sort_unstable();
+        all.dedup();
+        let rings = all.into_iter().filter(|&width| width > 0).map(|width| match self.ring(width) {
+            Some(ring) => ring.next(&nodes),
+            None => Ring::empty(width).next(&nodes),
+        });
+        let rings = rings.collect();
+        Ok(Layout { epoch: Epoch(self.epoch.0 + 1), replicas, nodes, owners, rings })
+    }
+
+    /// Widths of the rings beside that of the owners.
+    pub fn widths(&self) -> Vec<u8> {
+        self.rings.iter().map(|ring| ring.width).collect()
+    }
+
+    fn ring(&self, width: u8) -> Option<&Ring> {
+        self.rings.iter().find(|ring| ring.width == width)
+    }
+
+    /// The nodes that hold the parts or copies of extents of a partition that are kept in this way, each in its place:
+    /// of a stripe the place is the shard. A place is empty while there are fewer nodes than places; there are none
+    /// where the layout does not know the scheme.
+    pub fn places(&self, partition: PartitionId, redundancy: Redundancy) -> Vec<Option<NodeId>> {
+        match redundancy.width() {
+            None => self.owners(partition).iter().copied().map(Some).collect(),
+            Some(width) => self.ring(width).map_or_else(Vec::new, |ring| ring.places(partition).to_vec()),
+        }
+    }
+
+    /// The place of a node among [`Layout::places`].
+    pub fn place_of(&self, node: NodeId, partition: PartitionId, redundancy: Redundancy) -> Option<usize> {
+        match redundancy.width() {
+            None => self.owners(partition).iter().position(|&owner| owner == node),
+            Some(width) => self.ring(width)?.places(partition).iter().position(|&place| place == Some(node)),
+        }
+    }
+
+    /// Whether losing all nodes of one zone leaves a stripe readable. With a single zone there is nothing to lose.
+    pub fn survives_a_zone(&self, holders: &[NodeId], parity: usize) -> bool {
+        let zone = |node: &NodeId| self.nodes.iter().find(|spec| spec.id == *node).map(|spec| spec.zone.as_str());
+        let several = self.nodes.iter().any(|spec| spec.zone != self.nodes[0].zone);
+        let in_zone = |of: &NodeId| holders.iter().filter(|other| zone(other) == zone(of)).count();
+        !several || holders.iter().all(|holder| in_zone(holder) <= parity)
     }
 
     /// The nodes that hold a partition, all distinct, as many as there are copies; the first is the primary.
@@ -89,7 +145,9 @@ impl Layout {
             let before = from.owners(partition);
             to.owners(partition).iter().filter(|node| !before.contains(node)).count()
         };
-        let total: usize = (0..PARTITION_COUNT).map(PartitionId).map(moved).sum();
+        let owners: usize = (0..PARTITION_COUNT).map(PartitionId).map(moved).sum();
+        let on_rings = to.rings.iter().map(|ring| from.ring(ring.width).map_or(0, |before| ring.moved_from(before)));
+        let total = owners + on_rings.sum::<usize>();
         u32::try_from(total).expect("partitions times replicas")
     }
 

@@ -16,6 +16,7 @@
 
 mod assign;
 mod layout;
+mod ring;
 mod steps;
 mod targets;
 

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Clock, Rng};
+use crate::{Clock, ExtentKind, Redundancy, Rng};
 
 /// The text was not an id of the wanted kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -128,9 +128,50 @@ wide_id!(
 pub const PARTITION_COUNT: u16 = 1024;
 
 impl ExtentId {
-    /// The partition that places this extent: BLAKE3 of the id modulo [`PARTITION_COUNT`].
+    /// A new id of an extent that is kept in this way; of a stripe, that of the group of its shards.
+    pub fn generate_for(clock: &dyn Clock, rng: &dyn Rng, redundancy: Redundancy) -> Self {
+        Self::generate(clock, rng).with_kind(ExtentKind::new(redundancy, 0))
+    }
+
+    /// What the id says of the extent.
+    pub fn kind(self) -> ExtentKind {
+        ExtentKind::of_bits((self.0 & u128::from(u16::MAX)) as u16)
+    }
+
+    /// How the extent is kept.
+    pub fn redundancy(self) -> Redundancy {
+        self.kind().redundancy()
+    }
+
+    /// The id that metadata knows: of a shard that of its stripe, of a whole copy its own.
+    pub fn group(self) -> Self {
+        match self.redundancy() {
+            Redundancy::Stripe { .. } => Self(self.0 & !u128::from(ExtentKind::SHARD_MASK)),
+            _ => self,
+        }
+    }
+
+    /// A shard of the stripe that this id is of; of a whole copy its own id.
+    pub fn shard(self, shard: u8) -> Self {
+        match self.redundancy() {
+            redundancy @ Redundancy::Stripe { .. } => self.with_kind(ExtentKind::new(redundancy, shard)),
+            _ => self,
+        }
+    }
+
+    /// The ids under which nodes hold it: of a stripe those of all shards.
+    pub fn held_as(self) -> impl Iterator<Item = Self> {
+        let count = self.redundancy().shards().map_or(1, |(data, parity)| data + parity);
+        (0..count).map(move |shard| self.shard(shard as u8))
+    }
+
+    fn with_kind(self, kind: ExtentKind) -> Self {
+        Self((self.0 >> ExtentKind::BITS << ExtentKind::BITS) | u128::from(kind.bits()))
+    }
+
+    /// The partition that places this extent: BLAKE3 of the id modulo [`PARTITION_COUNT`]. Shards of a stripe share it.
     pub fn partition(self) -> PartitionId {
-        let hash = blake3::hash(&self.to_bytes());
+        let hash = blake3::hash(&self.group().to_bytes());
         let word = u16::from_le_bytes([hash.as_bytes()[0], hash.as_bytes()[1]]);
         PartitionId(word % PARTITION_COUNT)
     }
@@ -156,12 +197,25 @@ mod tests {
     }
 
     #[test]
+    fn shards_of_a_stripe_share_their_group_and_partition() {
+        let (clock, rng) = (ManualClock::new(Timestamp(1)), SeededRng::new(3));
+        let id = ExtentId::generate_for(&clock, &rng, Redundancy::Stripe { data: 4, parity: 2 });
+        let shards: Vec<ExtentId> = id.held_as().collect();
+        assert_eq!(shards.len(), 6);
+        for (place, shard) in (0..).zip(&shards) {
+            assert_eq!((shard.group(), shard.partition(), shard.kind().shard()), (id, id.partition(), place));
+        }
+        let copy = ExtentId::generate_for(&clock, &rng, Redundancy::Cluster);
+        assert_eq!((copy.held_as().collect::<Vec<_>>(), copy.group()), (vec![copy], copy));
+    }
+
+    #[test]
     fn partitions_are_spread_evenly() {
         let clock = ManualClock::new(Timestamp(1));
         let rng = SeededRng::new(1);
         let mut counts = vec![0u32; usize::from(PARTITION_COUNT)];
         for _ in 0..100 * u32::from(PARTITION_COUNT) {
-            counts[usize::from(ExtentId::generate(&clock, &rng).partition().0)] += 1;
+            counts[usize::from(ExtentId::generate_for(&clock, &rng, Redundancy::Cluster).partition().0)] += 1;
         }
         assert!(counts.iter().all(|&n| (40..=180).contains(&n)), "uneven: {counts:?}");
     }

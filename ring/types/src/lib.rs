@@ -13,6 +13,7 @@ mod clock;
 mod digest;
 mod ids;
 mod random;
+mod redundancy;
 mod secret;
 mod size;
 
@@ -23,6 +24,7 @@ pub use ids::{
     VersionId,
 };
 pub use random::{Rng, SeededRng, SystemRng};
+pub use redundancy::{COPIES_MAX, DATA_SHARDS_MAX, ExtentKind, PARITY_SHARDS_MAX, ParseRedundancyError, Redundancy};
 pub use secret::ClusterKey;
 pub use size::{
     CHUNK_SIZE_BYTES, EXTENT_SIZE_BYTES_MAX, INLINE_SIZE_BYTES_MAX, RUN_SIZE_BYTES, chunk_count, chunk_length,

@@ -45,6 +45,8 @@ pub struct Site {
 pub struct ClusterOptions {
     /// Lines added to the `[s3]` table of each node's configuration file.
     pub s3_configuration: String,
+    /// Lines of the `[storage.classes]` table.
+    pub storage_classes: String,
     /// Whether links between nodes can be cut.
     pub with_links: bool,
     /// Folders for the nodes' data instead of ones in a temporary folder.
@@ -126,8 +128,9 @@ impl Cluster {
         let config = self.dir.path().join(format!("{name}.toml"));
         let text = format!(
             "data_dir = {data_dir:?}\n[s3]\nlisten = \"{s3}\"\n{}\n[rpc]\nlisten = \"{rpc}\"\nadvertise = \"{advertise}\"\n\
-             [storage]\nreserve_bytes = {reserve_bytes}\ngarbage_age_seconds = 1\nlifecycle_day_seconds = 4\n",
-            self.options.s3_configuration
+             [storage]\nreserve_bytes = {reserve_bytes}\ngarbage_age_seconds = 1\nlifecycle_day_seconds = 4\n\
+             [storage.classes]\n{}\n",
+            self.options.s3_configuration, self.options.storage_classes
         );
         fs::write(&config, text).context("write a node's configuration")?;
         Ok(Node { config, data_dir, log: self.dir.path().join(format!("{name}.log")), s3, process: None })

@@ -54,6 +54,7 @@ impl Extent {
             length_bytes: chunks.iter().map(|chunk| chunk.len() as u64).sum(),
             chunk_digests: chunks.iter().map(|chunk| Digest::of(chunk)).collect(),
             created: Timestamp(1),
+            stripe: None,
         };
         Self { header, chunks, written: false, sealed: false, maybe_deleted: false, deleted: false }
     }

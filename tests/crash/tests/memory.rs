@@ -104,6 +104,7 @@ async fn identity(node: &Node, clock: &Arc<ManualClock>) {
         capacity_bytes: 1 << 40,
         rpc_address: "127.0.0.1:1".to_owned(),
         s3_address: "127.0.0.1:2".to_owned(),
+        widths: Vec::new(),
         joined: Timestamp(0),
     };
     let config = MembershipConfig { this, replicas: 3, address_file: node.site.path("addresses") };
@@ -214,6 +215,7 @@ fn extent(id: u128, length: usize) -> (Run, ExtentHeader) {
         length_bytes: length as u64,
         chunk_digests: vec![Digest::of(&chunks[0])],
         created: Timestamp(1),
+        stripe: None,
     };
     (Run { extent: ExtentId(id), owner, first_chunk: 0, chunks }, header)
 }

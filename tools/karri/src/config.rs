@@ -1,9 +1,12 @@
 //! The configuration file of a node: typed TOML; an unknown key is an error that names file, line and key.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
+use karri_objstore_service::StorageClasses;
+use karri_ring_types::Redundancy;
 use serde::Deserialize;
 
 /// A node's configuration.
@@ -88,11 +91,26 @@ pub(crate) struct StorageConfig {
     pub(crate) reserve_bytes: u64,
     pub(crate) garbage_age_seconds: u64,
     pub(crate) lifecycle_day_seconds: Option<u64>,
+    /// Redundancy schemes of storage classes, as text.
+    classes: BTreeMap<String, String>,
 }
 
 impl Default for StorageConfig {
     fn default() -> Self {
-        Self { reserve_bytes: 1 << 30, garbage_age_seconds: 60, lifecycle_day_seconds: None }
+        let classes = BTreeMap::new();
+        Self { reserve_bytes: 1 << 30, garbage_age_seconds: 60, lifecycle_day_seconds: None, classes }
+    }
+}
+
+impl StorageConfig {
+    /// How the bytes of storage classes are kept.
+    pub(crate) fn classes(&self) -> Result<StorageClasses> {
+        let parse = |(class, scheme): (&String, &String)| {
+            let scheme = scheme.parse::<Redundancy>().with_context(|| format!("[storage.classes] {class}"))?;
+            Ok((class.clone(), scheme))
+        };
+        let classes = self.classes.iter().map(parse).collect::<Result<BTreeMap<_, _>>>()?;
+        StorageClasses::new(classes).context("[storage.classes]")
     }
 }
 
@@ -148,6 +166,7 @@ impl Config {
         );
         anyhow::ensure!((1..=7).contains(&config.cluster.replicas), "[cluster] replicas must be 1 to 7");
         anyhow::ensure!((1..=256).contains(&config.cluster.data_ranges), "[cluster] data_ranges must be 1 to 256");
+        config.storage.classes().map_err(|error| anyhow!("{error:#}"))?;
         anyhow::ensure!(!config.zone.is_empty(), "zone must not be empty");
         Ok(config)
     }
@@ -212,9 +231,44 @@ const SETTINGS: &[(&str, &str, &str, &str)] = &[
         "a day that ends at midnight",
         "How long a day of lifecycle rules is. For tests of rules only.",
     ),
+    (
+        "storage.classes",
+        "table of text",
+        "{}",
+        "Redundancy scheme of each storage class, as in `STANDARD_IA = \"rs:4+2\"`; see below. The same on every node.",
+    ),
     ("log.filter", "text", "\"info,openraft=warn\"", "Levels by target, as in `info,access=warn`."),
     ("log.json", "boolean", "false", "One JSON object a line."),
 ];
+
+/// What the table of storage classes means.
+const CLASSES_REFERENCE: &str = "
+## Storage classes
+
+`[storage.classes]` says how the bytes of objects of a class are kept. A class that is not in it is kept as `replicate`. The
+classes are STANDARD, REDUCED_REDUNDANCY, STANDARD_IA, ONEZONE_IA, INTELLIGENT_TIERING, GLACIER, DEEP_ARCHIVE and GLACIER_IR;
+a node does not start with another name or with a scheme that is not one of these:
+
+| scheme | bytes stored per byte | readable without | a write waits for |
+|---|---|---|---|
+| `replicate` | `cluster.replicas` | all nodes but one | a majority of the copies |
+| `replicate:N` (N from 1 to 7) | N | N - 1 nodes | a majority of the N copies |
+| `rs:K+M` (Reed-Solomon; K from 2 to 16, M from 1 to 8 and at most K) | (K + M) / K | M nodes | K + M/2 shards, rounded up |
+
+So `REDUCED_REDUNDANCY = \"replicate:2\"` stores two copies, and `STANDARD_IA = \"rs:4+2\"` one and a half bytes per byte, on
+six nodes of which any two may be lost.
+
+- `replicate:N` on fewer than N nodes keeps as many copies as there are nodes.
+- `rs:K+M` needs K + M nodes and, where there are several zones, no more than M shards in any of them; it is written
+  while K + M/2 of a partition's nodes (rounded up) answer. Otherwise what is written is kept as `replicate`, and counted in
+  `karri_extents_schemes_not_held`; it stays so.
+- Objects up to 32 KiB are in the metadata whatever their class, and extents below 1 MiB, the short end of an object among
+  them, are kept as `replicate` where the class says `rs`.
+- A copy to another class, onto itself too, and a transition by a lifecycle rule write the bytes anew where the schemes differ.
+  An object of so many parts that their rows are more than 1 MiB (thousands) is not moved by rules; a log line says so.
+- A change of the table is for what is written from then on. Every extent says how it is kept, so nodes whose tables
+  differ for a while do no harm, and a scheme that was taken out of the table can still be read and repaired.
+";
 
 /// The reference page of the configuration file, as Markdown.
 pub(crate) fn reference() -> String {
@@ -225,6 +279,7 @@ pub(crate) fn reference() -> String {
     for (key, kind, default, meaning) in SETTINGS {
         page.push_str(&format!("| `{key}` | {kind} | {default} | {meaning} |\n"));
     }
+    page.push_str(CLASSES_REFERENCE);
     page.push_str(
         "\n`KARRI_ROOT_ACCESS_KEY` and `KARRI_ROOT_SECRET_KEY` in the environment set the first root user's keys when a cluster is made; without them \
          `karri cluster init` makes a pair, keeps it in the data folder with mode 0600 and prints it.\n",
@@ -249,6 +304,21 @@ mod tests {
     fn an_unknown_key_is_named_with_its_line() {
         let error = Config::parse(&SMALLEST.replace("[rpc]", "portt = 1\n[rpc]")).unwrap_err().to_string();
         assert!(error.contains("line 4") && error.contains("portt"), "{error}");
+    }
+
+    #[test]
+    fn classes_and_schemes_that_are_none_are_refused_by_name() {
+        let with = |line: &str| Config::parse(&format!("{SMALLEST}[storage.classes]\n{line}\n"));
+        let classes =
+            with("STANDARD_IA = \"rs:4+2\"\nREDUCED_REDUNDANCY = \"replicate:2\"").unwrap().storage.classes().unwrap();
+        assert_eq!(classes.widths(), [2, 6]);
+        assert_eq!(classes.redundancy(None), Redundancy::Cluster);
+        for (line, told) in
+            [("COLD = \"rs:4+2\"", "COLD"), ("GLACIER = \"rs:1+1\"", "GLACIER"), ("GLACIER = \"raid\"", "raid")]
+        {
+            let error = with(line).unwrap_err().to_string();
+            assert!(error.contains(told) && error.contains("[storage.classes]"), "{error}");
+        }
     }
 
     #[test]

@@ -120,6 +120,7 @@ pub(crate) async fn run(
     meta.register(ObjectService::EVALUATOR, ObjectService::evaluator());
     meta.register(ObjectService::DIRECTORY, ObjectService::directory_evaluator());
     meta.register(IAM_EVALUATOR, Arc::new(IamEvaluator));
+    let classes = config.storage.classes()?;
     let membership_config = MembershipConfig {
         this: NodeInfo {
             id: node,
@@ -127,6 +128,7 @@ pub(crate) async fn run(
             capacity_bytes: capacity(&config)?,
             rpc_address: config.rpc.advertised(),
             s3_address: config.s3.listen.to_string(),
+            widths: classes.widths(),
             joined: Timestamp(0),
         },
         replicas: config.cluster.replicas,
@@ -156,7 +158,7 @@ pub(crate) async fn run(
     let parts = StorageParts { store, transport: transport.clone(), layouts, clock: clock.clone(), rng: rng.clone() };
     let storage = StorageNode::new(parts, StorageConfig::default(), &router);
     let cluster_key = Some(credentials.cluster_key().clone());
-    let service_config = ServiceConfig { cluster_key, ..ServiceConfig::default() };
+    let service_config = ServiceConfig { cluster_key, classes, ..ServiceConfig::default() };
     let service = ObjectService::new(meta.client(), storage.client(), clock.clone(), rng.clone(), service_config);
     let garbage_age = Duration::from_secs(config.storage.garbage_age_seconds);
     let day = config.storage.lifecycle_day_seconds;

@@ -99,6 +99,7 @@ fn carry_out(rows: &mut dyn Rows, decoded: Command, tail: &[u8], now: Timestamp)
         Command::Delete(delete) => reply(&objects::delete(rows, *delete, now)?),
         Command::Mark(mark) => reply(&objects::mark(rows, *mark, now)?),
         Command::Update(update) => reply(&updates::update(rows, *update, now)?),
+        Command::Move(moving) => reply(&updates::move_to_class(rows, *moving, now)?),
         Command::ChangeBucket { id, operation, issued, change } => {
             reply(&updates::change_bucket(rows, id, operation, issued, change, now)?)
         }
@@ -168,6 +169,7 @@ fn latches(command: &Command) -> Latches {
         }
         Command::Delete(delete) => (vec![bucket(&delete.route)], vec![object(&delete.route)]),
         Command::Mark(mark) => (vec![bucket(&mark.route)], vec![object(&mark.route)]),
+        Command::Move(moving) => (vec![bucket(&moving.route)], vec![object(&moving.route)]),
         Command::Update(update) => (vec![bucket(&update.route)], vec![object(&update.route)]),
         Command::CreateUpload { route, upload: id, .. } => (vec![bucket(route)], vec![upload(route, id.0)]),
         Command::PutPart { route, upload: id, number, .. } => {

@@ -10,9 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{Candidate, Due, Lifecycle, LifecycleDay};
 use crate::keys::{self, BUCKET_CONFIGS, BUCKETS, BucketId, LIFECYCLE, UPLOADS, VERSIONS};
 use crate::maintenance::evaluate_error;
-use crate::messages::{
-    Answer, Change, Command, DeleteCommand, DeleteOnly, MarkCommand, Refusal, UpdateCommand, Written,
-};
+use crate::messages::{Answer, Command, DeleteCommand, DeleteOnly, MarkCommand, Refusal, Written};
 use crate::records::{BucketRecord, UploadRecord, VersionRecord, decode, decode_with_tail};
 use crate::rows::{Rows, Step, load, store};
 use crate::{BucketConfigKind, ObjectService, ServiceError, Versioning};
@@ -337,17 +335,7 @@ impl ObjectService {
             }
             What::ExpireNoncurrent(version) => self.delete_only(route, *version, DeleteOnly::Noncurrent).await?,
             What::DropMarker(version) => self.delete_only(route, *version, DeleteOnly::LoneMarker).await?,
-            What::Move(version, class) => {
-                let update = UpdateCommand {
-                    route: route.clone(),
-                    issued: self.clock.now(),
-                    operation: self.new_version(),
-                    version: *version,
-                    change: Change::StorageClass(class.clone()),
-                };
-                let answer = self.command::<Written>(route, &Command::Update(Box::new(update))).await?;
-                answer.map(|_| ())
-            }
+            What::Move(version, class) => self.move_to_class(route, *version, class.clone()).await?,
             What::AbortUpload(upload) => {
                 let abort = Command::AbortUpload { route: route.clone(), upload: *upload };
                 self.command::<()>(route, &abort).await?

@@ -1,6 +1,7 @@
 //! The service over ranges and extents in memory. Every command is carried out twice, as a retry would do it.
 
 mod buckets;
+mod classes;
 mod copies;
 mod encryption;
 mod lifecycle;

@@ -280,7 +280,9 @@ async fn condemned_data_is_not_published() {
     let route = bucket.id.route("k");
     let data = world.service.new_data();
     let claims = crate::body::Claims::default();
-    let body = world.service.take_body(&mut Some(content(50_000)), &claims, data, &route, None).await.expect("taken");
+    let kept = karri_ring_types::Redundancy::Cluster;
+    let mut source = Some(content(50_000));
+    let body = world.service.take_body(&mut source, &claims, data, &route, None, kept).await.expect("taken");
     let extent = *world.extents.stored.lock().keys().next().expect("one");
     assert!(world.service.is_orphan(&route, data, extent).await.expect("a verdict"));
     let record = crate::records::VersionRecord {

@@ -11,7 +11,7 @@ use bytes::{Bytes, BytesMut};
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use karri_ring_meta::{EvaluateError, EvaluatorId, Route, Table};
 use karri_ring_node::{ExtentRef, Owner};
-use karri_ring_types::{Clock, ClusterKey, Digest, ExtentId, ManualClock, SeededRng, Timestamp};
+use karri_ring_types::{Clock, ClusterKey, Digest, ExtentId, ManualClock, Redundancy, SeededRng, Timestamp};
 use parking_lot::Mutex;
 
 use crate::evaluator::{self, answer_directory, evaluate_directory};
@@ -23,6 +23,7 @@ use crate::rows::{Rows, Step, Visit};
 use crate::{
     ByteSource, CallerKeys, Checksum, CreateBucketRequest, GetOutcome, GetRequest, KeyFault, NamedKey, NamedKeys,
     ObjectService, Owner as BucketOwner, PutOutcome, PutRequest, ServiceConfig, ServiceError, SourceError,
+    StorageClasses,
 };
 
 type State = BTreeMap<(bool, u8, Vec<u8>), Bytes>;
@@ -136,7 +137,7 @@ impl Meta for MemoryMeta {
         let mut first = None;
         self.commands.fetch_add(1, Ordering::SeqCst);
         let is_commit = evaluator == ObjectService::EVALUATOR
-            && matches!(decode_with_tail::<Command>(&command), Ok((Command::Put(_), _)));
+            && matches!(decode_with_tail::<Command>(&command), Ok((Command::Put(_) | Command::Move(_), _)));
         let fate = if is_commit { std::mem::take(&mut *self.next_commit.lock()) } else { Fate::Answered };
         if fate == Fate::Lost {
             return Err(ServiceError::Unavailable);
@@ -194,6 +195,7 @@ struct MemorySink {
     stored: Stored,
     next: Arc<AtomicU64>,
     written: Arc<AtomicU64>,
+    redundancy: Redundancy,
     bytes: BytesMut,
     refs: Vec<ExtentRef>,
 }
@@ -201,7 +203,9 @@ struct MemorySink {
 impl MemorySink {
     fn seal(&mut self, length: usize) {
         let bytes = self.bytes.split_to(length).freeze();
-        let id = ExtentId(u128::from(self.next.fetch_add(1, Ordering::SeqCst)));
+        let number = self.next.fetch_add(1, Ordering::SeqCst);
+        let clock = ManualClock::new(Timestamp(number));
+        let id = ExtentId::generate_for(&clock, &SeededRng::new(number), self.redundancy);
         self.refs.push(ExtentRef { id, length_bytes: bytes.len() as u64, root: Digest::of(&bytes) });
         self.stored.lock().insert(id, bytes);
     }
@@ -234,9 +238,9 @@ impl Sink for MemorySink {
 
 #[async_trait]
 impl Extents for MemoryExtents {
-    fn writer(&self, _: Owner, _: Option<u64>) -> Box<dyn Sink> {
+    fn writer(&self, _: Owner, _: Option<u64>, redundancy: Redundancy) -> Box<dyn Sink> {
         let (stored, next, written) = (self.stored.clone(), self.next.clone(), self.written.clone());
-        Box::new(MemorySink { stored, next, written, bytes: BytesMut::new(), refs: Vec::new() })
+        Box::new(MemorySink { stored, next, written, redundancy, bytes: BytesMut::new(), refs: Vec::new() })
     }
 
     fn read(&self, extent: &ExtentRef, range: Range<u64>) -> BoxStream<'static, Result<Bytes, ServiceError>> {
@@ -267,6 +271,11 @@ pub(crate) const BUCKET: &str = "bucket";
 
 /// A service with an empty bucket.
 pub(crate) async fn world() -> World {
+    world_with(StorageClasses::default()).await
+}
+
+/// As [`world`], with classes that are kept in their own ways.
+pub(crate) async fn world_with(classes: StorageClasses) -> World {
     let clock = Arc::new(ManualClock::new(Timestamp(1_800_000_000_000)));
     let meta = Arc::new(MemoryMeta {
         state: Mutex::default(),
@@ -279,7 +288,7 @@ pub(crate) async fn world() -> World {
     let extents = Arc::new(MemoryExtents::default());
     let rng = Arc::new(SeededRng::new(1));
     let cluster_key = Some(ClusterKey::generate(&SeededRng::new(9)));
-    let config = ServiceConfig { cluster_key, ..ServiceConfig::default() };
+    let config = ServiceConfig { cluster_key, classes, ..ServiceConfig::default() };
     let service = ObjectService::over(meta.clone(), extents.clone(), clock.clone(), rng, config);
     let world = World { service, meta, extents, clock };
     world.service.create_bucket(new_bucket(BUCKET, "me")).await.expect("created");

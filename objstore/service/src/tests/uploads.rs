@@ -24,6 +24,13 @@ async fn begin(world: &World, algorithm: Option<ChecksumAlgorithm>, kind: Option
     world.service.create_upload(request).await.expect("created").upload_id
 }
 
+/// An upload of an object of a class.
+pub(super) async fn begin_in(world: &World, class: Option<&str>) -> String {
+    let (bucket, key, storage_class) = (BUCKET.into(), "k".into(), class.map(str::to_owned));
+    let request = CreateUploadRequest { bucket, key, storage_class, ..Default::default() };
+    world.service.create_upload(request).await.expect("created").upload_id
+}
+
 fn part(upload: &str, number: u16) -> PartRequest {
     PartRequest {
         bucket: BUCKET.into(),
@@ -34,7 +41,7 @@ fn part(upload: &str, number: u16) -> PartRequest {
     }
 }
 
-async fn send(world: &World, upload: &str, number: u16, bytes: &Bytes) -> CompletedPart {
+pub(super) async fn send(world: &World, upload: &str, number: u16, bytes: &Bytes) -> CompletedPart {
     let outcome = world.service.upload_part(part(upload, number), &mut Some(bytes.clone())).await.expect("stored");
     CompletedPart { part_number: number, etag: outcome.etag, checksum: outcome.checksum }
 }
@@ -47,7 +54,7 @@ fn upload_ref(upload: &str) -> UploadRef {
     UploadRef { bucket: BUCKET.into(), key: "k".into(), upload_id: upload.into() }
 }
 
-async fn finish(world: &World, upload: &str, parts: Vec<CompletedPart>) -> Result<PutOutcome, ServiceError> {
+pub(super) async fn finish(world: &World, upload: &str, parts: Vec<CompletedPart>) -> Result<PutOutcome, ServiceError> {
     world.service.complete_upload(complete(upload, parts)).await
 }
 

@@ -124,7 +124,7 @@ impl Segments {
         let mut draft = Draft::new(run, seal)?;
         let large = run.length_bytes() >= LARGE_RUN_BYTES_MIN;
         // The low bits of an id are random.
-        let lane = if large { 1 + run.extent.0 as usize % (LANES - 1) } else { 0 };
+        let lane = if large { 1 + (run.extent.0 >> 16) as usize % (LANES - 1) } else { 0 };
         let Reserved { file, offset, filled } = self.reserve(lane, draft.record_bytes(), run.extent)?;
         draft.offset = offset;
         match file.write(draft) {

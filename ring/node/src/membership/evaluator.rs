@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use karri_ring_meta::{EvaluateError, Evaluator, EvaluatorId, Key, Latches, MetaError, Table, View};
 use karri_ring_placement::Layout;
-use karri_ring_types::{Digest, NodeId, Timestamp};
+use karri_ring_types::{DATA_SHARDS_MAX, Digest, NodeId, PARITY_SHARDS_MAX, Timestamp};
 use serde::de::DeserializeOwned;
 
 use super::record::{
@@ -26,6 +26,9 @@ const LAYOUTS_MAX: u64 = 8;
 const NAME_BYTES_MAX: usize = 256;
 /// Most copies.
 const REPLICAS_MAX: u8 = 7;
+
+/// Most schemes of a node with different numbers of holders.
+const WIDTHS_MAX: usize = 16;
 
 /// The rows that a decision reads and writes: a [`View`], or a map in tests.
 pub(super) trait Rows {
@@ -136,7 +139,9 @@ fn register(
     now: Timestamp,
 ) -> Result<Reply, EvaluateError> {
     let names = [&info.zone, &info.rpc_address, &info.s3_address];
-    if names.iter().any(|name| name.len() > NAME_BYTES_MAX) {
+    let width_max = DATA_SHARDS_MAX + PARITY_SHARDS_MAX;
+    let widths_fit = info.widths.len() <= WIDTHS_MAX && info.widths.iter().all(|width| (1..=width_max).contains(width));
+    if names.iter().any(|name| name.len() > NAME_BYTES_MAX) || !widths_fit {
         return Ok(Reply::Refused(Refusal::Invalid));
     }
     if info.id.0 == 0 || info.id >= record.next_node {

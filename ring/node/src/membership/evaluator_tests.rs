@@ -48,6 +48,7 @@ fn info(id: u64) -> NodeInfo {
         capacity_bytes: 1 << 40,
         rpc_address: format!("127.0.0.1:{id}"),
         s3_address: String::new(),
+        widths: Vec::new(),
         joined: Timestamp(0),
     }
 }

@@ -117,10 +117,13 @@ impl Membership {
         let current = self.layout();
         let wanted = wanted_nodes(&current, &known.nodes, |node| self.alive(node));
         let replicas = known.replicas.min(u8::try_from(wanted.len()).unwrap_or(u8::MAX));
-        if wanted.is_empty() || (wanted == current.nodes && replicas == current.replicas) {
+        let mut widths: Vec<u8> = known.nodes.iter().flat_map(|node| node.widths.iter().copied()).collect();
+        // A ring that there is stays: extents may be on it.
+        widths.retain(|width| !current.widths().contains(width));
+        if wanted.is_empty() || (wanted == current.nodes && replicas == current.replicas && widths.is_empty()) {
             return Ok(());
         }
-        let next = match current.next(wanted, replicas) {
+        let next = match current.next_with(wanted, replicas, &widths) {
             Ok(next) => next,
             Err(error) => {
                 tracing::warn!(%error, "no layout can be made of the nodes");

@@ -27,6 +27,9 @@ pub struct NodeInfo {
     pub rpc_address: String,
     /// Where clients reach it ("host:port").
     pub s3_address: String,
+    /// How many nodes hold an extent of the schemes that it was configured with, beside the cluster's own number of
+    /// copies.
+    pub widths: Vec<u8>,
     /// When it first announced itself. Set by the system range.
     pub joined: Timestamp,
 }

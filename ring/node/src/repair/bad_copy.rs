@@ -10,7 +10,10 @@ use tokio::sync::mpsc;
 
 use super::Repairer;
 use crate::counters::add;
+use crate::extent_ref::ExtentRef;
 use crate::peers::CallError;
+use crate::read::striped::Reader;
+use crate::stripe::Geometry;
 use crate::wire::{Refusal, ReportBad};
 
 /// Extents that are checked at once.
@@ -62,7 +65,14 @@ impl Repairer {
             }
             bad += 1;
             add(&self.shared.counters.bad_copies_found, 1);
-            let good = self.fetch_good(self.local(), id, index, &[digest]).await?;
+            let good = match (&header.stripe, id.redundancy().shards()) {
+                (Some(stripe), Some(shards)) => {
+                    let extent = ExtentRef { id: id.group(), length_bytes: stripe.length_bytes, root: header.root() };
+                    let reader = Reader::new(self.shared.clone(), extent, Geometry::new(shards), true);
+                    self.shard_chunks(&reader, id, index..index + 1).await?
+                }
+                _ => self.fetch_good(self.local(), id, index, &[digest]).await?,
+            };
             for chunk in good {
                 self.holder.store().replace_chunk(id, index, chunk).await.map_err(Refusal::from)?;
             }

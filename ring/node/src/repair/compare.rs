@@ -1,17 +1,17 @@
 //! Comparing partitions with the other owners.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use futures::StreamExt;
 use futures::future::join_all;
-use karri_ring_types::{Digest, ExtentId, NodeId, PartitionId};
+use karri_ring_types::{Digest, ExtentId, ExtentKind, NodeId, PARTITION_COUNT, PartitionId, Redundancy};
 use tokio_util::sync::CancellationToken;
 
 use super::{RepairRound, Repairer};
 use crate::counters::add;
 use crate::peers::CallError;
-use crate::wire::{IDS_MAX, Refusal};
+use crate::wire::{IDS_MAX, Refusal, Summary};
 
 /// Extents that are pulled at once.
 const PULLS_MAX: usize = 4;
@@ -50,12 +50,18 @@ impl Repairer {
 
     /// Compares every partition that this node owns with everyone who may hold it.
     pub(crate) async fn round(&self) -> RepairRound {
-        let mut by_peer: HashMap<NodeId, Vec<PartitionId>> = HashMap::new();
-        let history = self.shared.layouts.history();
-        for partition in self.shared.layouts.layout().partitions_of(self.local()) {
-            let peers: HashSet<NodeId> = history.iter().flat_map(|layout| layout.owners(partition)).copied().collect();
-            for peer in peers.into_iter().filter(|&peer| peer != self.local()) {
-                by_peer.entry(peer).or_default().push(partition);
+        let mut by_peer: HashMap<NodeId, BTreeSet<PartitionId>> = HashMap::new();
+        let (layout, history) = (self.shared.layouts.layout(), self.shared.layouts.history());
+        for redundancy in layout.widths().into_iter().map(Redundancy::Copies).chain([Redundancy::Cluster]) {
+            for partition in (0..PARTITION_COUNT).map(PartitionId) {
+                if layout.place_of(self.local(), partition, redundancy).is_none() {
+                    continue;
+                }
+                for peer in history.iter().flat_map(|layout| layout.places(partition, redundancy)).flatten() {
+                    if peer != self.local() {
+                        by_peer.entry(peer).or_default().insert(partition);
+                    }
+                }
             }
         }
         let rounds = join_all(by_peer.into_iter().map(|(peer, partitions)| self.compare_with(peer, partitions))).await;
@@ -72,8 +78,9 @@ impl Repairer {
         total
     }
 
-    async fn compare_with(&self, peer: NodeId, partitions: Vec<PartitionId>) -> RepairRound {
+    async fn compare_with(&self, peer: NodeId, partitions: BTreeSet<PartitionId>) -> RepairRound {
         let mut round = RepairRound::default();
+        let partitions: Vec<PartitionId> = partitions.into_iter().collect();
         let summaries = match self.shared.peers.summaries(peer, partitions.clone()).await {
             Ok(summaries) => summaries,
             Err(error) => {
@@ -81,26 +88,43 @@ impl Repairer {
                 return RepairRound { peers_silent: 1, ..round };
             }
         };
+        let (layout, history) = (self.shared.layouts.layout(), self.shared.layouts.history());
         for (partition, theirs) in partitions.into_iter().zip(summaries) {
-            if theirs == self.holder.summary(partition) {
-                continue;
-            }
-            if let Err(error) = self.compare_partition(peer, partition, &mut round).await {
-                tracing::debug!(%peer, %partition, %error, "not compared");
-                round.peers_silent = 1;
+            let all = self.holder.summaries(partition);
+            let schemes: BTreeSet<Redundancy> = all.iter().chain(&theirs).map(|(kind, _)| kind.redundancy()).collect();
+            for scheme in schemes {
+                let Some(place) = layout.place_of(self.local(), partition, scheme) else { continue };
+                if history.iter().all(|layout| layout.place_of(peer, partition, scheme).is_none()) {
+                    continue;
+                }
+                let own = ExtentKind::new(scheme, scheme.shards().map_or(0, |_| place as u8));
+                let ours = all.iter().find(|(kind, _)| *kind == own).map(|(_, found)| *found).unwrap_or_default();
+                // A node that changed its place may have several shards.
+                let theirs = theirs.iter().filter(|(kind, _)| kind.redundancy() == scheme);
+                let theirs: Vec<Summary> = theirs.map(|(_, found)| *found).collect();
+                let equal = theirs.iter().all(|found| *found == ours) && (!theirs.is_empty() || ours.count == 0);
+                if equal {
+                    continue;
+                }
+                if let Err(error) = self.compare_partition(peer, partition, own, &mut round).await {
+                    tracing::debug!(%peer, %partition, %error, "not compared");
+                    round.peers_silent = 1;
+                }
             }
         }
         round
     }
 
+    /// Compares what is to be here with what a peer has of the same extents and stripes.
     async fn compare_partition(
         &self,
         peer: NodeId,
         partition: PartitionId,
+        own: ExtentKind,
         round: &mut RepairRound,
     ) -> Result<(), CallError> {
-        let ours = self.listing(self.local(), partition).await?;
-        let theirs = self.listing(peer, partition).await?;
+        let ours = self.listing(self.local(), partition, |kind| kind == own).await?;
+        let theirs = self.listing(peer, partition, |kind| kind.redundancy() == own.redundancy()).await?;
         let only_ours: Vec<ExtentId> = ours.keys().filter(|id| !theirs.contains_key(id)).copied().collect();
         for page in only_ours.chunks(IDS_MAX) {
             let proven = self.shared.peers.tombstoned(peer, page.to_vec()).await?;
@@ -111,14 +135,14 @@ impl Repairer {
             if proven.is_empty() {
                 continue;
             }
-            let outcome = self.delete_by_proof(&proven).await;
+            let outcome = self.delete_by_proof(&proven, own).await;
             self.in_hand.lock().retain(|id| !proven.contains(id));
             round.deleted += outcome?;
         }
         let mut missing = Vec::new();
         for (id, root) in theirs {
             match ours.get(&id) {
-                None => missing.push((id, root)),
+                None => missing.push((id.shard(own.shard()), root)),
                 Some(own) if *own != root => tracing::error!(%peer, extent = %id, "two roots of one extent"),
                 Some(_) => {}
             }
@@ -128,10 +152,10 @@ impl Repairer {
     }
 
     /// Deletes extents that a peer has tombstones of, as far as they are still here.
-    async fn delete_by_proof(&self, proven: &[ExtentId]) -> Result<u64, CallError> {
+    async fn delete_by_proof(&self, proven: &[ExtentId], own: ExtentKind) -> Result<u64, CallError> {
         let mut here = Vec::new();
         for &id in proven {
-            if self.holder.store().header(id).await.map_err(Refusal::from)?.is_some() {
+            if self.holder.store().header(id.shard(own.shard())).await.map_err(Refusal::from)?.is_some() {
                 here.push(id);
             }
         }
@@ -173,17 +197,24 @@ impl Repairer {
         now.saturating_sub(*since.entry(id).or_insert(now)) >= self.config.pull_after
     }
 
-    async fn listing(&self, node: NodeId, partition: PartitionId) -> Result<Listing, CallError> {
+    /// The extents of a node in a partition, stripes by the id of their group.
+    async fn listing(
+        &self,
+        node: NodeId,
+        partition: PartitionId,
+        wanted: impl Fn(ExtentKind) -> bool,
+    ) -> Result<Listing, CallError> {
         let mut listing = Listing::new();
+        let mut after = None;
         loop {
-            let after = listing.last_key_value().map(|(id, _)| *id);
             let page = self.shared.peers.list(node, partition, after, IDS_MAX).await?;
-            let more = page.len() == IDS_MAX;
-            let before = listing.len();
-            listing.extend(page);
-            if !more || listing.len() == before {
+            let last = page.last().map(|(id, _)| *id);
+            let more = page.len() == IDS_MAX && last > after;
+            listing.extend(page.into_iter().filter(|(id, _)| wanted(id.kind())).map(|(id, root)| (id.group(), root)));
+            if !more {
                 return Ok(listing);
             }
+            after = last;
         }
     }
 }

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::Repairer;
 use crate::client::ExtentClient;
 use crate::counters::add;
+use crate::layout::is_to_hold;
 use crate::peers::CallError;
 use crate::wire::Refusal;
 
@@ -72,8 +73,11 @@ impl Repairer {
     /// One owner asks for all.
     async fn sweep_sealed(&self, id: ExtentId, owner: &Owner, verdicts: &dyn Verdicts) -> bool {
         let layout = self.shared.layouts.layout();
-        let asks = layout.owners(id.partition()).iter().copied().find(|&node| self.shared.layouts.alive(node));
-        if asks != Some(self.local()) || verdicts.verdict(owner, id).await != Some(Verdict::Condemned) {
+        let places = layout.places(id.partition(), id.redundancy());
+        let asks = places.into_iter().flatten().find(|&node| self.shared.layouts.alive(node));
+        // A shard that is here and no longer wanted here is nobody else's to ask about.
+        let asks_here = asks == Some(self.local()) || !is_to_hold(&layout, self.local(), id);
+        if !asks_here || verdicts.verdict(owner, id.group()).await != Some(Verdict::Condemned) {
             return false;
         }
         // A holder that is away learns of the deletion from the others when it is back.
@@ -90,7 +94,7 @@ impl Repairer {
                 proven |= found.contains(&id);
             }
         }
-        if !proven && verdicts.verdict(owner, id).await != Some(Verdict::Condemned) {
+        if !proven && verdicts.verdict(owner, id.group()).await != Some(Verdict::Condemned) {
             return Ok(false);
         }
         self.holder.delete(vec![id]).await?;

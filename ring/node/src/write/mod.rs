@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use bytes::{Buf, Bytes, BytesMut};
 use karri_ring_extent::Owner;
-use karri_ring_types::{CHUNK_SIZE_BYTES, EXTENT_SIZE_BYTES_MAX, ExtentId, RUN_SIZE_BYTES};
+use karri_ring_types::{CHUNK_SIZE_BYTES, EXTENT_SIZE_BYTES_MAX, ExtentId, RUN_SIZE_BYTES, Redundancy};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::JoinHandle;
@@ -21,6 +21,7 @@ use self::run::RunData;
 use self::slot::{Feed, Slot};
 use crate::client::{MEMORY_PERMIT_BYTES, Shared};
 use crate::extent_ref::ExtentRef;
+use crate::stripe::Geometry;
 
 /// Extents of one writer that are still being sealed while the next one is begun.
 const SEALING_EXTENTS_MAX: usize = 1;
@@ -48,6 +49,8 @@ type Sealing = JoinHandle<Result<Vec<ExtentRef>, WriteError>>;
 pub struct ExtentWriter {
     shared: Arc<Shared>,
     owner: Owner,
+    redundancy: Redundancy,
+    stripe: Option<Geometry>,
     begun: Arc<Mutex<Vec<ExtentId>>>,
     /// The run that is being filled; a full one waits here until it is known whether it is the last.
     run: BytesMut,
@@ -65,10 +68,12 @@ pub struct ExtentWriter {
 }
 
 impl ExtentWriter {
-    pub(crate) fn new(shared: Arc<Shared>, owner: Owner, expected_bytes: Option<u64>) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, owner: Owner, expected_bytes: Option<u64>, redundancy: Redundancy) -> Self {
         Self {
             shared,
             owner,
+            redundancy,
+            stripe: redundancy.shards().map(Geometry::new),
             begun: Arc::default(),
             run: BytesMut::new(),
             whole: None,
@@ -148,7 +153,7 @@ impl ExtentWriter {
                 bytes.advance(part);
                 self.written_bytes += part as u64;
             }
-            if self.slot_bytes + self.filled() == EXTENT_SIZE_BYTES_MAX as usize {
+            if self.slot_bytes + self.filled() == self.extent_capacity() {
                 self.push(true).await?;
             }
         }
@@ -169,7 +174,12 @@ impl ExtentWriter {
 
     /// Most bytes of the present run.
     fn run_capacity(&self) -> usize {
-        RUN_SIZE_BYTES.min(EXTENT_SIZE_BYTES_MAX as usize - self.slot_bytes)
+        self.stripe.map_or(RUN_SIZE_BYTES, |stripe| stripe.run_bytes()).min(self.extent_capacity() - self.slot_bytes)
+    }
+
+    /// Most bytes of an extent.
+    fn extent_capacity(&self) -> usize {
+        self.stripe.map_or(EXTENT_SIZE_BYTES_MAX as usize, |stripe| stripe.stripe_bytes_max())
     }
 
     fn filled(&self) -> usize {
@@ -182,6 +192,7 @@ impl ExtentWriter {
             let expected = self.expected_bytes.map_or(u64::MAX, |all| all.saturating_sub(self.written_bytes));
             match usize::try_from(expected) {
                 Ok(expected) if expected < RUN_SIZE_BYTES => self.run.reserve(expected.max(SMALLEST_BUFFER_BYTES)),
+                _ if self.run_capacity() > RUN_SIZE_BYTES => self.run.reserve(self.run_capacity()),
                 _ => self.run = self.shared.buffers.take(),
             }
         }
@@ -190,11 +201,14 @@ impl ExtentWriter {
     /// Takes memory for `bytes` more. Where there is none, what is there is sent first, so that nobody waits for memory
     /// while holding some; false when the run was sent and must be begun anew.
     async fn reserve(&mut self, bytes: usize) -> Result<bool, WriteError> {
+        // Parity is held as long as what it is computed from.
+        let bytes = self.stripe.map_or(bytes, |stripe| bytes * stripe.shards() / stripe.data);
         let permits = u32::try_from(bytes / MEMORY_PERMIT_BYTES).map_err(|_| WriteError::Closed)?;
         let permit = match self.shared.memory.clone().try_acquire_many_owned(permits) {
             Ok(permit) => permit,
             Err(_) if self.filled() > 0 => {
-                self.push(false).await?;
+                // Only the last run of a stripe may be short.
+                self.push(self.stripe.is_some()).await?;
                 return Ok(false);
             }
             Err(_) => {
@@ -216,7 +230,7 @@ impl ExtentWriter {
         let run = Arc::new(RunData::new(bytes, self.memory.take(), self.shared.buffers.clone()));
         if self.slot.is_none() {
             self.settle(SEALING_EXTENTS_MAX).await?;
-            self.slot = Some(Slot::spawn(self.shared.clone(), self.owner.clone(), self.begun.clone()));
+            self.slot = Some(Slot::spawn(self.shared.clone(), self.owner.clone(), self.redundancy, self.begun.clone()));
         }
         let Some((feed, _)) = &self.slot else { return Err(WriteError::Closed) };
         let taken = feed.send(if last { Feed::Last(run) } else { Feed::Run(run) }).await.is_ok();

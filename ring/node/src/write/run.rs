@@ -7,6 +7,8 @@ use karri_ring_types::{CHUNK_SIZE_BYTES, Digest, RUN_SIZE_BYTES};
 use parking_lot::Mutex;
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::stripe::Geometry;
+
 /// Runs up to this size are hashed where they are; moving them to another thread costs more.
 const INLINE_HASH_BYTES_MAX: usize = 64 << 10;
 /// Buffers that are kept.
@@ -23,10 +25,6 @@ impl RunData {
     pub(super) fn new(bytes: Bytes, memory: Option<OwnedSemaphorePermit>, buffers: Arc<RunBuffers>) -> Self {
         assert!(!bytes.is_empty(), "a run has bytes");
         Self { bytes, buffers, _memory: memory }
-    }
-
-    pub(super) fn chunk_count(&self) -> u32 {
-        u32::try_from(self.bytes.len().div_ceil(CHUNK_SIZE_BYTES)).expect("a run is a few MiB")
     }
 }
 
@@ -59,9 +57,35 @@ impl RunBuffers {
     }
 }
 
-/// Digest of each chunk of `bytes`, off the async threads; `None` when the process is ending.
-pub(super) async fn hash(bytes: Bytes) -> Option<Vec<Digest>> {
-    let few = bytes.len() <= INLINE_HASH_BYTES_MAX;
-    let each = move || bytes.chunks(CHUNK_SIZE_BYTES).map(Digest::of).collect();
+/// What the replicas get of a run: the same bytes, or each its shard of them.
+#[derive(Clone)]
+pub(super) struct Parts(Vec<Bytes>);
+
+impl Parts {
+    /// The parts of a run; those of a stripe are computed off the async threads. `None` when that fails.
+    pub(super) async fn of(run: &Arc<RunData>, stripe: Option<Geometry>) -> Option<Self> {
+        let Some(geometry) = stripe else { return Some(Self(vec![run.bytes.clone()])) };
+        let bytes = run.bytes.clone();
+        let encoded = tokio::task::spawn_blocking(move || geometry.encode(&bytes)).await.ok()?;
+        Some(Self(encoded.ok()?))
+    }
+
+    /// The part for a place.
+    pub(super) fn at(&self, place: usize) -> Bytes {
+        self.0[if self.0.len() == 1 { 0 } else { place }].clone()
+    }
+
+    /// Chunks and bytes that each replica gets.
+    pub(super) fn size(&self) -> (u32, u64) {
+        let bytes = self.0[0].len();
+        (u32::try_from(bytes.div_ceil(CHUNK_SIZE_BYTES)).expect("a run is a few MiB"), bytes as u64)
+    }
+}
+
+/// Digests of the chunks of each part, off the async threads; `None` when the process is ending.
+pub(super) async fn hash(parts: Parts) -> Option<Vec<Vec<Digest>>> {
+    let few = parts.0.iter().map(Bytes::len).sum::<usize>() <= INLINE_HASH_BYTES_MAX;
+    let of = |part: &Bytes| part.chunks(CHUNK_SIZE_BYTES).map(Digest::of).collect();
+    let each = move || parts.0.iter().map(of).collect();
     if few { Some(each()) } else { tokio::task::spawn_blocking(each).await.ok() }
 }

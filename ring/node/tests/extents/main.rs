@@ -4,4 +4,5 @@
 
 mod quorum;
 mod repair;
+mod schemes;
 mod support;

@@ -12,15 +12,15 @@ use bytes::Bytes;
 use karri_ring_node::{DeleteOutcome, Owner, ReadError, Verdict, Verdicts};
 use karri_ring_types::{ExtentId, NodeId};
 
-const MIB: usize = 1 << 20;
+pub(crate) const MIB: usize = 1 << 20;
 
 /// The largest segment of a store: the one with the run.
-fn largest_segment(dir: &Path) -> PathBuf {
+pub(crate) fn largest_segment(dir: &Path) -> PathBuf {
     let files = fs::read_dir(dir.join("segments")).unwrap().map(|entry| entry.unwrap().path());
     files.max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap()
 }
 
-fn flip_byte(path: &Path, offset: u64) {
+pub(crate) fn flip_byte(path: &Path, offset: u64) {
     let file = OpenOptions::new().read(true).write(true).open(path).unwrap();
     let mut byte = [0];
     file.read_exact_at(&mut byte, offset).unwrap();
@@ -94,7 +94,7 @@ async fn a_new_owner_pulls_from_the_former_ones() {
     }
 }
 
-struct Condemn(Bytes);
+pub(crate) struct Condemn(pub(crate) Bytes);
 
 #[async_trait]
 impl Verdicts for Condemn {

@@ -14,7 +14,7 @@ use karri_ring_node::{
 };
 use karri_ring_placement::{Layout, NodeSpec};
 use karri_ring_rpc::{MemoryNetwork, Router};
-use karri_ring_types::{DataId, NodeId, Rng, SeededRng, SystemClock, SystemRng};
+use karri_ring_types::{DataId, NodeId, Redundancy, Rng, SeededRng, SystemClock, SystemRng};
 use parking_lot::RwLock;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
@@ -66,9 +66,18 @@ impl TestCluster {
     }
 
     pub(crate) fn start_with(count: u64, reserve_bytes: u64) -> Self {
+        Self::start_on(specs(1..=count), &[], reserve_bytes)
+    }
+
+    /// Nodes 1..=count that keep extents in one more way.
+    pub(crate) fn start_for(count: u64, redundancy: Redundancy) -> Self {
+        Self::start_on(specs(1..=count), &[redundancy.width().unwrap()], 1 << 20)
+    }
+
+    pub(crate) fn start_on(specs: Vec<NodeSpec>, widths: &[u8], reserve_bytes: u64) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let specs = (1..=count).map(|id| NodeSpec { id: NodeId(id), zone: id.to_string(), capacity_bytes: 1 << 40 });
-        let layout = Layout::empty(3).next(specs.collect(), 3).unwrap();
+        let count = specs.len() as u64;
+        let layout = Layout::empty(3).next_with(specs, 3, widths).unwrap();
         let layout = Arc::new(TestLayout { layouts: RwLock::new(vec![Arc::new(layout)]), dead: RwLock::default() });
         let mut cluster =
             Self { network: MemoryNetwork::new(), layout, nodes: Vec::new(), shutdown: CancellationToken::new(), dir };
@@ -78,7 +87,7 @@ impl TestCluster {
         cluster
     }
 
-    fn add(&mut self, id: u64, reserve_bytes: u64) {
+    pub(crate) fn add(&mut self, id: u64, reserve_bytes: u64) {
         let dir = self.dir.path().join(id.to_string());
         let store = ExtentStore::open(ExtentConfig { dir: DiskPath::host(&dir), reserve_bytes }).unwrap();
         let router = Router::new();
@@ -116,9 +125,12 @@ impl TestCluster {
     }
 
     pub(crate) fn set_layout(&self, count: u64) {
-        let specs = (1..=count).map(|id| NodeSpec { id: NodeId(id), zone: id.to_string(), capacity_bytes: 1 << 40 });
+        self.set_nodes(1..=count);
+    }
+
+    pub(crate) fn set_nodes(&self, ids: impl IntoIterator<Item = u64>) {
         let mut layouts = self.layout.layouts.write();
-        let next = layouts[0].next(specs.collect(), 3).unwrap();
+        let next = layouts[0].next(specs(ids), 3).unwrap();
         layouts.insert(0, Arc::new(next));
     }
 
@@ -129,6 +141,11 @@ impl TestCluster {
             self.layout.dead.write().remove(&NodeId(id));
         }
     }
+}
+
+pub(crate) fn specs(ids: impl IntoIterator<Item = u64>) -> Vec<NodeSpec> {
+    let spec = |id: u64| NodeSpec { id: NodeId(id), zone: id.to_string(), capacity_bytes: 1 << 40 };
+    ids.into_iter().map(spec).collect()
 }
 
 pub(crate) fn owner() -> Owner {
@@ -143,7 +160,11 @@ pub(crate) fn random_bytes(seed: u64, length: usize) -> Bytes {
 
 /// Writes in pieces of an awkward size.
 pub(crate) async fn write(client: &ExtentClient, content: &Bytes) -> Vec<ExtentRef> {
-    let mut writer = client.writer(owner());
+    write_as(client, content, Redundancy::Cluster).await
+}
+
+pub(crate) async fn write_as(client: &ExtentClient, content: &Bytes, redundancy: Redundancy) -> Vec<ExtentRef> {
+    let mut writer = client.writer_for(owner(), Some(content.len() as u64), redundancy);
     for piece in content.chunks(777_777) {
         writer.write(Bytes::copy_from_slice(piece)).await.unwrap();
     }

@@ -1,5 +1,7 @@
 //! Verified reads: no byte leaves here that was not checked against the digest in the metadata.
 
+pub(crate) mod striped;
+
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,8 +15,9 @@ use karri_ring_types::{CHUNK_SIZE_BYTES, Digest, ExtentId, NodeId, chunk_count, 
 use crate::client::Shared;
 use crate::counters::add;
 use crate::extent_ref::ExtentRef;
-use crate::layout::holders;
+use crate::layout::{holders, holders_of_part, is_to_hold};
 use crate::peers::{CallError, Peers, READ_DEADLINE};
+use crate::stripe::Geometry;
 use crate::wire::{Read, ReportBad};
 
 /// Chunks of one call.
@@ -49,6 +52,9 @@ pub(crate) fn stream(
     let end = range.end.min(extent.length_bytes);
     if range.start >= end {
         return stream::empty().boxed();
+    }
+    if let Some(shards) = extent.id.redundancy().shards() {
+        return striped::stream(shared, extent, Geometry::new(shards), range.start..end);
     }
     let first = u32::try_from(range.start / CHUNK_SIZE_BYTES as u64).unwrap_or(u32::MAX);
     let after = chunk_count(end);
@@ -117,7 +123,7 @@ impl Fetch {
                     continue;
                 }
             };
-            let proven = digests.take().or_else(|| proven_digests(&self.extent, fetched.header));
+            let proven = digests.take().or_else(|| proven_digests(&self.extent, self.extent.id, fetched.header));
             let Some(proven) = proven else {
                 self.report(node, ask.first);
                 continue;
@@ -167,32 +173,38 @@ impl Fetch {
         bad
     }
 
-    /// The local node first, then those that seem alive, in an order that spreads the load.
     fn candidates(&self) -> Vec<NodeId> {
-        let local = self.shared.peers.local();
-        let turn = self.shared.rng.next_u64();
-        let mut nodes = holders(&*self.shared.layouts, self.extent.id);
-        let spread = |node: NodeId| (node.0 ^ turn).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        nodes.sort_by_key(|&node| (node != local, !self.shared.layouts.alive(node), spread(node)));
-        nodes
+        candidates(&self.shared, holders(&*self.shared.layouts, self.extent.id))
     }
 
-    /// Tells a holder, if it is to have the extent at all, that its copy is bad or missing.
     fn report(&self, node: NodeId, index: u32) {
-        add(&self.shared.counters.reads_around, 1);
-        if !self.shared.layouts.layout().owners(self.extent.id.partition()).contains(&node) {
-            return;
-        }
-        tracing::warn!(%node, extent = %self.extent.id, chunk = index, "bad or missing copy read around");
-        add(&self.shared.counters.bad_copies_reported, 1);
-        let peers = self.shared.peers.clone();
-        let report = ReportBad { extent: self.extent.id, root: self.extent.root, index };
-        tokio::spawn(async move {
-            if let Err(error) = peers.report_bad(node, report).await {
-                tracing::debug!(%node, %error, "bad copy not reported");
-            }
-        });
+        report(&self.shared, node, ReportBad { extent: self.extent.id, root: self.extent.root, index });
     }
+}
+
+/// The local node first, then those that seem alive, in an order that spreads the load.
+fn candidates(shared: &Shared, mut nodes: Vec<NodeId>) -> Vec<NodeId> {
+    let local = shared.peers.local();
+    let turn = shared.rng.next_u64();
+    let spread = |node: NodeId| (node.0 ^ turn).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    nodes.sort_by_key(|&node| (node != local, !shared.layouts.alive(node), spread(node)));
+    nodes
+}
+
+/// Tells a holder, if it is to have the extent at all, that its copy is bad or missing.
+fn report(shared: &Shared, node: NodeId, report: ReportBad) {
+    add(&shared.counters.reads_around, 1);
+    if !is_to_hold(&shared.layouts.layout(), node, report.extent) {
+        return;
+    }
+    tracing::warn!(%node, extent = %report.extent, chunk = report.index, "bad or missing copy read around");
+    add(&shared.counters.bad_copies_reported, 1);
+    let peers = shared.peers.clone();
+    tokio::spawn(async move {
+        if let Err(error) = peers.report_bad(node, report).await {
+            tracing::debug!(%node, %error, "bad copy not reported");
+        }
+    });
 }
 
 /// First and last place that is still empty.
@@ -202,11 +214,19 @@ fn gap(found: &[Option<Bytes>]) -> Option<(u32, u32)> {
     Some((lowest as u32, highest as u32))
 }
 
-/// The chunk digests of a header that `extent` proves.
-pub(crate) fn proven_digests(extent: &ExtentRef, header: Option<ExtentHeader>) -> Option<Vec<Digest>> {
+/// The chunk digests of a header that `extent` proves to be that of `id`: the extent itself, or one of its shards.
+pub(crate) fn proven_digests(extent: &ExtentRef, id: ExtentId, header: Option<ExtentHeader>) -> Option<Vec<Digest>> {
     let header = header?;
-    let fits = header.length_bytes == extent.length_bytes
-        && header.chunk_digests.len() == chunk_count(extent.length_bytes) as usize
+    let length_bytes = header.stripe.as_ref().map_or(header.length_bytes, |stripe| stripe.length_bytes);
+    let held_bytes = match id.redundancy().shards() {
+        None => length_bytes,
+        Some(shards) => Geometry::new(shards).shard_bytes(length_bytes),
+    };
+    let fits = id.group() == extent.id.group()
+        && length_bytes == extent.length_bytes
+        && header.length_bytes == held_bytes
+        && header.chunk_digests.len() == chunk_count(held_bytes) as usize
+        && header.is_of(id)
         && header.root() == extent.root;
     fits.then_some(header.chunk_digests)
 }
