@@ -75,7 +75,7 @@ impl Md5Pool {
         };
         if begins {
             let pool = self.clone();
-            tokio::task::spawn_blocking(move || pool.work());
+            karri_ring_types::blocking(move || pool.work());
         }
         hashed.await.ok()
     }

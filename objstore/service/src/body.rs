@@ -143,7 +143,7 @@ impl Hashes {
             return Some(Self { md5: pool.update(md5, batch).await?, sums });
         }
         let pieces = batch.clone();
-        let summing = tokio::task::spawn_blocking(move || {
+        let summing = karri_ring_types::blocking(move || {
             pieces.iter().for_each(|bytes| sums.update(bytes));
             sums
         });

@@ -178,7 +178,7 @@ impl ExtentStore {
     {
         let _place = self.places.acquire().await.map_err(|_| ExtentError::Closing)?;
         let store = self.clone();
-        let done = tokio::task::spawn_blocking(move || operation(&store)).await;
+        let done = karri_ring_types::blocking(move || operation(&store)).await;
         done.unwrap_or(Err(ExtentError::Closing))
     }
 

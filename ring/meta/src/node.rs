@@ -90,7 +90,7 @@ impl MetaNode {
         rng: Arc<dyn Rng>,
     ) -> Result<Arc<Self>, MetaError> {
         let node = config.node;
-        let storage = tokio::task::spawn_blocking(move || {
+        let storage = karri_ring_types::blocking(move || {
             let storage = Storage::open(&config)?;
             recover(&storage)?;
             Ok::<_, MetaError>(Arc::new(storage))
@@ -267,7 +267,7 @@ impl MetaNode {
     pub async fn shutdown(&self) {
         self.host.serve(false);
         let storage = self.host.storage.clone();
-        let flushed = tokio::task::spawn_blocking(move || storage.flush(storage.sequence())).await;
+        let flushed = karri_ring_types::blocking(move || storage.flush(storage.sequence())).await;
         if let Ok(Err(error)) = flushed {
             tracing::warn!(error = &error as &dyn std::error::Error, "cannot flush the metadata");
         }

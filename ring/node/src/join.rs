@@ -184,12 +184,31 @@ impl Credentials {
 /// # Errors
 /// [`JoinError::Refused`] for a token that is wrong, expired or used up.
 pub async fn join(token: &str, rng: &dyn Rng) -> Result<Credentials, JoinError> {
+    let call = |address: String, fingerprint: String, method, request| async move {
+        join_call(&address, &fingerprint, method, request).await
+    };
+    join_by(token, rng, call).await
+}
+
+/// As [`join`], over another network: `call` is given an address, the fingerprint that the authority there must have,
+/// and what to ask.
+///
+/// # Errors
+/// As [`join`].
+pub async fn join_by<F>(
+    token: &str,
+    rng: &dyn Rng,
+    call: impl Fn(String, String, Method, Request) -> F,
+) -> Result<Credentials, JoinError>
+where
+    F: Future<Output = Result<Response, RpcError>>,
+{
     let Token { id, secret, fingerprint, addresses } = Token::parse(token)?;
     let head = encode(&JoinRequest { token: id, secret, attempt: rng.next_u128() });
     let mut result = Err(JoinError::Token);
-    for address in &addresses {
+    for address in addresses {
         let request = Request { group: 0, head: head.clone(), body: Bytes::new() };
-        match join_call(address, &fingerprint, JOIN, request).await {
+        match call(address.clone(), fingerprint.clone(), JOIN, request).await {
             Ok(response) => {
                 return match decode(&response.head)? {
                     JoinReply::Admitted(credentials) => Ok(credentials),

@@ -42,7 +42,7 @@ impl Batch {
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+    karri_ring_types::blocking(work).await.map_err(io::Error::other)?
 }
 
 impl Adapter {

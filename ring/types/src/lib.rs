@@ -16,6 +16,7 @@ mod random;
 mod redundancy;
 mod secret;
 mod size;
+mod work;
 
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use digest::{Digest, ParseDigestError};
@@ -29,3 +30,4 @@ pub use secret::ClusterKey;
 pub use size::{
     CHUNK_SIZE_BYTES, EXTENT_SIZE_BYTES_MAX, INLINE_SIZE_BYTES_MAX, RUN_SIZE_BYTES, chunk_count, chunk_length,
 };
+pub use work::{blocking, simulate_blocking, simulated_delay};

@@ -241,7 +241,7 @@ async fn verify(chunks: Vec<Option<Bytes>>, wanted: Vec<(usize, Digest)>) -> Vec
         checked.resize(wanted.len(), None);
         checked
     };
-    tokio::task::spawn_blocking(check).await.unwrap_or_default()
+    karri_ring_types::blocking(check).await.unwrap_or_default()
 }
 
 /// Chunks from one node, or `None` unless all of them have their digests.

@@ -66,7 +66,7 @@ impl Parts {
     pub(super) async fn of(run: &Arc<RunData>, stripe: Option<Geometry>) -> Option<Self> {
         let Some(geometry) = stripe else { return Some(Self(vec![run.bytes.clone()])) };
         let bytes = run.bytes.clone();
-        let encoded = tokio::task::spawn_blocking(move || geometry.encode(&bytes)).await.ok()?;
+        let encoded = karri_ring_types::blocking(move || geometry.encode(&bytes)).await.ok()?;
         Some(Self(encoded.ok()?))
     }
 
@@ -87,5 +87,5 @@ pub(super) async fn hash(parts: Parts) -> Option<Vec<Vec<Digest>>> {
     let few = parts.0.iter().map(Bytes::len).sum::<usize>() <= INLINE_HASH_BYTES_MAX;
     let of = |part: &Bytes| part.chunks(CHUNK_SIZE_BYTES).map(Digest::of).collect();
     let each = move || parts.0.iter().map(of).collect();
-    if few { Some(each()) } else { tokio::task::spawn_blocking(each).await.ok() }
+    if few { Some(each()) } else { karri_ring_types::blocking(each).await.ok() }
 }

@@ -192,7 +192,7 @@ async fn a_new_node_rebuilds_the_shards_of_one_that_is_gone() {
         cluster.set_dead(lost, true);
     }
     for (extents, content) in &written {
-        assert!(&read(&cluster.client(6), extents).await.unwrap() == content, "the rebuilt shards are good");
+        assert!(read(&cluster.client(6), extents).await.unwrap() == *content, "the rebuilt shards are good");
     }
 }
 

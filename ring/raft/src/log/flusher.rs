@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use openraft::storage::IOFlushed;
 use parking_lot::{Condvar, Mutex};
 use rocksdb::{DB, WriteBatch, WriteOptions};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::db::{CF_LOG, CF_STATE, LogDb, TAG_PURGED, TAG_REMOVED, TAG_VOTE, cf, log_key, state_key};
 use super::store::GroupLog;
@@ -67,6 +67,22 @@ struct Queue {
     closed: bool,
 }
 
+impl Queue {
+    /// As many writes as go into one batch.
+    fn take_batch(&mut self) -> Vec<Queued> {
+        let mut taken = Vec::with_capacity(self.writes.len());
+        let mut bytes = 0;
+        while let Some(front) = self.writes.front() {
+            if !taken.is_empty() && bytes + front.bytes > BATCH_BYTES_MAX {
+                break;
+            }
+            bytes += front.bytes;
+            taken.extend(self.writes.pop_front());
+        }
+        taken
+    }
+}
+
 /// Counters since the start.
 #[derive(Default)]
 pub(crate) struct Counters {
@@ -79,6 +95,8 @@ pub(crate) struct Counters {
 pub(crate) struct Flusher {
     queue: Mutex<Queue>,
     wake: Condvar,
+    /// As `wake`, for a task in the place of the thread.
+    notify: Notify,
     room: Arc<Semaphore>,
     thread: Mutex<Option<JoinHandle<()>>>,
     pub(crate) counters: Counters,
@@ -90,12 +108,17 @@ impl Flusher {
         let flusher = Arc::new(Self {
             queue: Mutex::new(Queue::default()),
             wake: Condvar::new(),
+            notify: Notify::new(),
             room: Arc::new(Semaphore::new(QUEUE_KIB_MAX)),
             thread: Mutex::new(None),
             counters: Counters::default(),
             failure,
         });
         let run = flusher.clone();
+        if karri_ring_types::simulated_delay().is_some() {
+            tokio::spawn(async move { run.run_simulated(&db).await });
+            return Ok(flusher);
+        }
         let work = move || {
             let _alive = AbortOnPanic;
             run.run(&db);
@@ -126,6 +149,7 @@ impl Flusher {
         queue.writes.push_back(Queued { seq, bytes, write });
         drop(queue);
         self.wake.notify_one();
+        self.notify.notify_one();
         Ok(seq)
     }
 
@@ -133,6 +157,7 @@ impl Flusher {
     pub(crate) fn close(&self) {
         self.queue.lock().closed = true;
         self.wake.notify_one();
+        self.notify.notify_one();
         let thread = self.thread.lock().take();
         if let Some(thread) = thread
             && thread.thread().id() != std::thread::current().id()
@@ -151,39 +176,56 @@ impl Flusher {
             }
             self.wake.wait(&mut queue);
         }
-        let mut taken = Vec::with_capacity(queue.writes.len());
-        let mut bytes = 0;
-        while let Some(front) = queue.writes.front() {
-            if !taken.is_empty() && bytes + front.bytes > BATCH_BYTES_MAX {
-                break;
-            }
-            bytes += front.bytes;
-            taken.extend(queue.writes.pop_front());
-        }
-        Some(taken)
+        Some(queue.take_batch())
     }
 
     fn run(&self, db: &LogDb) {
-        let db = match db.get() {
-            Ok(db) => db,
-            Err(error) => {
-                tracing::error!(%error, "raft flusher has no database");
-                return;
-            }
-        };
+        let Some(db) = open_db(db) else { return };
         let mut record = Vec::new();
         while let Some(writes) = self.next() {
-            if let Err(error) = self.write(&db, &writes, &mut record) {
-                self.failure.raise("raft log could not be written", &error);
-                let mut queue = self.queue.lock();
-                queue.closed = true;
-                let waiting = std::mem::take(&mut queue.writes);
-                drop(queue);
-                writes.into_iter().chain(waiting).for_each(fail);
+            if !self.carry_out(&db, writes, &mut record) {
                 return;
             }
-            writes.into_iter().for_each(complete);
         }
+    }
+
+    /// What the thread does, as a task: each batch takes the time that the simulation gives it.
+    async fn run_simulated(&self, db: &LogDb) {
+        let _end = Abandon(self);
+        let Some(db) = open_db(db) else { return };
+        let mut record = Vec::new();
+        loop {
+            let (empty, closed) = {
+                let queue = self.queue.lock();
+                (queue.writes.is_empty(), queue.closed)
+            };
+            if !empty {
+                tokio::time::sleep(karri_ring_types::simulated_delay().unwrap_or_default()).await;
+                let writes = self.queue.lock().take_batch();
+                if !self.carry_out(&db, writes, &mut record) {
+                    return;
+                }
+            } else if closed {
+                return;
+            } else {
+                self.notify.notified().await;
+            }
+        }
+    }
+
+    /// Writes a batch and tells those who wait for it; false when no more may be written.
+    fn carry_out(&self, db: &DB, writes: Vec<Queued>, record: &mut Vec<u8>) -> bool {
+        let Err(error) = self.write(db, &writes, record) else {
+            writes.into_iter().for_each(complete);
+            return true;
+        };
+        self.failure.raise("raft log could not be written", &error);
+        let mut queue = self.queue.lock();
+        queue.closed = true;
+        let waiting = std::mem::take(&mut queue.writes);
+        drop(queue);
+        writes.into_iter().chain(waiting).for_each(fail);
+        false
     }
 
     fn write(&self, db: &DB, writes: &[Queued], record: &mut Vec<u8>) -> io::Result<()> {
@@ -230,6 +272,29 @@ impl Flusher {
         self.counters.entries.fetch_add(appended as u64, Ordering::Relaxed);
         self.counters.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         Ok(())
+    }
+}
+
+fn open_db(db: &LogDb) -> Option<Arc<DB>> {
+    match db.get() {
+        Ok(db) => Some(db),
+        Err(error) => {
+            tracing::error!(%error, "raft flusher has no database");
+            None
+        }
+    }
+}
+
+/// Lets go of what is queued when a simulated process dies: it holds the logs, which hold the flusher.
+struct Abandon<'a>(&'a Flusher);
+
+impl Drop for Abandon<'_> {
+    fn drop(&mut self) {
+        let mut queue = self.0.queue.lock();
+        queue.closed = true;
+        let writes = std::mem::take(&mut queue.writes);
+        drop(queue);
+        drop(writes);
     }
 }
 

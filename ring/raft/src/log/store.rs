@@ -63,7 +63,7 @@ impl FlushGate {
         if self.applied.load(Ordering::Acquire) <= upto.index {
             return Err(corrupt("raft log would be purged beyond the applied state"));
         }
-        tokio::task::spawn_blocking(move || self.flush()).await.map_err(io::Error::other)?
+        karri_ring_types::blocking(move || self.flush()).await.map_err(io::Error::other)?
     }
 }
 
@@ -163,7 +163,7 @@ impl GroupLog {
             }
             let (log, disk) = (self.clone(), plan.disk.clone());
             let read = move || log.db.entries(log.group, disk.start, disk.end, bytes_max);
-            let found = tokio::task::spawn_blocking(read).await.map_err(io::Error::other).flatten();
+            let found = karri_ring_types::blocking(read).await.map_err(io::Error::other).flatten();
             let (mut entries, full) = self.flusher.failure.watch("raft log could not be read", found)?;
             if full {
                 return Ok(entries);

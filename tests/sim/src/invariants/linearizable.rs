@@ -1,0 +1,48 @@
+//! I2: the history of each key could be that of one copy of it.
+
+use std::fmt::Write as _;
+
+use karri_tests_linearizability::{Input, Operation, Output, Register, Verdict, check as search};
+
+use crate::history::History;
+
+/// Operations that are printed around a violation.
+const SHOWN: usize = 12;
+
+/// Checks all keys.
+pub(crate) fn check(history: &History, violations: &mut Vec<String>) {
+    for (key, operations) in &history.keys {
+        match search::<Register>(operations) {
+            Verdict::Linearizable => {}
+            Verdict::Unknown => violations.push(format!("I2: {key}: the search for an order was given up")),
+            Verdict::Violated(violation) => {
+                let stuck = &operations[violation.stuck];
+                let mut text = format!("I2: {key} is not linearizable:");
+                for operation in around(operations, stuck) {
+                    let mark = if std::ptr::eq(operation, stuck) { '*' } else { ' ' };
+                    let _ = write!(text, "\n  {mark} {}", told(operation));
+                }
+                violations.push(text);
+            }
+        }
+    }
+}
+
+/// What was under way near an operation.
+fn around<'a>(
+    operations: &'a [Operation<Input, Output>],
+    stuck: &Operation<Input, Output>,
+) -> Vec<&'a Operation<Input, Output>> {
+    let end = stuck.done.as_ref().map_or(u64::MAX, |done| done.at);
+    let mut before: Vec<_> = operations.iter().filter(|operation| operation.called <= end).collect();
+    before.sort_by_key(|operation| operation.called);
+    before.split_off(before.len().saturating_sub(SHOWN))
+}
+
+fn told(operation: &Operation<Input, Output>) -> String {
+    let Operation { client, input, called, done } = operation;
+    match done {
+        Some(done) => format!("client {client} {called}..{} {input:?} -> {:?}", done.at, done.output),
+        None => format!("client {client} {called}.. {input:?} -> unknown"),
+    }
+}

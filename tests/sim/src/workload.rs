@@ -1,0 +1,342 @@
+//! The clients: each does one thing after the other through whichever node it picks, and records it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::{Future, StreamExt};
+use karri_objstore_service::{
+    CompleteRequest, CompletedPart, Conditions, CopyRequest, CreateUploadRequest, DeleteItem, DeleteRequest,
+    EtagCondition, GetRequest, ListRequest, ObjectService, PartRequest, PutRequest, ServiceError, UploadRef,
+};
+use karri_ring_types::NodeId;
+use karri_tests_linearizability::{Input, Output, Value};
+
+use crate::chance::Chance;
+use crate::cluster::Doors;
+use crate::history::{Body, HEAD_BYTES, Listing, SharedHistory, body_of, value_of};
+use crate::process::Parts;
+use crate::world::SharedWorld;
+
+/// The bucket of all objects.
+pub(crate) const BUCKET: &str = "simulation";
+/// How long a client waits for an answer.
+const PATIENCE: Duration = Duration::from_secs(12);
+
+/// One client.
+pub(crate) struct Client {
+    pub(crate) number: u64,
+    pub(crate) chance: Chance,
+    pub(crate) doors: Doors,
+    pub(crate) world: SharedWorld,
+    pub(crate) history: SharedHistory,
+    pub(crate) stop: Arc<AtomicBool>,
+    pub(crate) keys: u64,
+    pub(crate) pause_ms: u64,
+}
+
+/// How an operation ended, as far as its client knows.
+pub(crate) enum Ended<T> {
+    Answered(T),
+    Failed(ServiceError),
+    /// No answer came: it may have been carried out.
+    Unknown,
+    /// No node was there to ask.
+    NotAsked,
+}
+
+/// What a failed operation means for the history.
+enum Meaning {
+    /// Its condition did not hold.
+    Refused,
+    /// Nothing was done.
+    Nothing,
+    /// It may have been done.
+    Maybe,
+}
+
+fn meaning(error: &ServiceError) -> Meaning {
+    match error {
+        ServiceError::PreconditionFailed { .. } | ServiceError::NoSuchKey => Meaning::Refused,
+        ServiceError::ConditionalRequestConflict => Meaning::Nothing,
+        _ => Meaning::Maybe,
+    }
+}
+
+impl Client {
+    /// Works until it is told to stop.
+    pub(crate) async fn run(self) {
+        while !self.stop.load(Ordering::SeqCst) {
+            let key = format!("key-{}", self.chance.below(self.keys));
+            match self.chance.below(100) {
+                0..30 => self.put(&key).await,
+                30..58 => drop(self.get(&key).await),
+                58..68 => self.delete(&key).await,
+                68..75 => self.put_if_absent(&key).await,
+                75..83 => self.put_if_match(&key).await,
+                83..89 => self.copy(&key).await,
+                89..94 => self.upload(&key).await,
+                _ => self.list().await,
+            }
+            tokio::time::sleep(Duration::from_millis(self.chance.below(self.pause_ms))).await;
+        }
+    }
+
+    /// Has a node do something.
+    pub(crate) async fn at_node<T, F>(&self, work: impl FnOnce(Arc<ObjectService>) -> F) -> Ended<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, ServiceError>> + Send + 'static,
+    {
+        let door = {
+            let doors = self.doors.lock();
+            let nodes: Vec<NodeId> = doors.keys().copied().collect();
+            if nodes.is_empty() { None } else { doors.get(self.chance.pick(&nodes)).cloned() }
+        };
+        let Some((handle, parts)) = door else { return Ended::NotAsked };
+        let task = handle.spawn(work(service(&parts)));
+        drop(parts);
+        match tokio::time::timeout(PATIENCE, task).await {
+            Ok(Ok(Ok(answer))) => Ended::Answered(answer),
+            Ok(Ok(Err(error))) => Ended::Failed(error),
+            Ok(Err(_)) | Err(_) => Ended::Unknown,
+        }
+    }
+
+    fn event(&self, what: std::fmt::Arguments<'_>) -> u64 {
+        self.world.lock().event(format_args!("client {} {what}", self.number))
+    }
+
+    fn begin(&self, key: &str, input: Input) -> usize {
+        let at = self.event(format_args!("{key} {input:?}"));
+        self.history.lock().called(self.number, key, input, at)
+    }
+
+    /// Records a write's end; true when it was carried out.
+    fn end<T>(&self, key: &str, place: usize, ended: &Ended<T>) -> bool {
+        let (output, known) = match ended {
+            Ended::Answered(_) => (Some(Output::Accepted), true),
+            Ended::NotAsked => (None, true),
+            Ended::Unknown => (None, false),
+            Ended::Failed(error) => match meaning(error) {
+                Meaning::Refused => (Some(Output::Refused), true),
+                Meaning::Nothing => (None, true),
+                Meaning::Maybe => (None, false),
+            },
+        };
+        let at = self.event(format_args!("{key} {output:?} {known}"));
+        let mut history = self.history.lock();
+        match (output, known) {
+            (Some(output), _) => history.done(key, place, at, output),
+            (None, true) => history.not_done(key, place),
+            (None, false) => history.unknown += 1,
+        }
+        matches!(ended, Ended::Answered(_))
+    }
+
+    fn length(&self) -> usize {
+        let above = match self.chance.below(100) {
+            0..55 => self.chance.below(2000),
+            55..85 => (33 << 10) + self.chance.below(10 << 10),
+            _ => (45 << 10) + self.chance.below(16 << 10),
+        };
+        HEAD_BYTES + above as usize
+    }
+
+    fn new_body(&self) -> (Value, Bytes) {
+        let length = self.length();
+        let value = self.history.lock().new_value(length, None);
+        (value, body_of(value, length))
+    }
+
+    async fn put_with(&self, key: &str, value: Value, body: Bytes, conditions: Conditions, input: Input) {
+        let place = self.begin(key, input);
+        let length = Some(body.len() as u64);
+        let request =
+            PutRequest { bucket: BUCKET.into(), key: key.into(), length, conditions, ..PutRequest::default() };
+        let ended =
+            self.at_node(move |service| async move { service.put_object(request, &mut Some(body)).await }).await;
+        self.end(key, place, &ended);
+        if let Ended::Answered(outcome) = ended {
+            self.history.lock().tag(&outcome.etag, value);
+        }
+    }
+
+    pub(crate) async fn put(&self, key: &str) {
+        let (value, body) = self.new_body();
+        self.put_with(key, value, body, Conditions::default(), Input::Write(value)).await;
+    }
+
+    async fn put_if_absent(&self, key: &str) {
+        let (value, body) = self.new_body();
+        let conditions = Conditions { if_none_match: Some(EtagCondition::Any), ..Conditions::default() };
+        self.put_with(key, value, body, conditions, Input::WriteIfAbsent(value)).await;
+    }
+
+    async fn put_if_match(&self, key: &str) {
+        let Some(Some((expected, etag))) = self.get(key).await else { return };
+        let (value, body) = self.new_body();
+        self.put_with(key, value, body, only(&etag), Input::WriteIfMatch { expected, value }).await;
+    }
+
+    /// Reads a key: `None` when that failed, else its value and entity tag, if it has one.
+    pub(crate) async fn get(&self, key: &str) -> Option<Option<(Value, String)>> {
+        let place = self.begin(key, Input::Read);
+        let request = GetRequest { bucket: BUCKET.into(), key: key.into(), ..GetRequest::default() };
+        let ended = self.at_node(move |service| async move { read(&service, request).await }).await;
+        let found = match ended {
+            Ended::Answered((etag, bytes)) => match value_of(&bytes) {
+                Ok(value) => Some((value, etag, bytes.len())),
+                Err(fault) => {
+                    self.history.lock().violations.push(format!("I1: {key}: {fault}"));
+                    return None;
+                }
+            },
+            Ended::Failed(ServiceError::NoSuchKey) => None,
+            Ended::Failed(error) => {
+                self.event(format_args!("{key} unread: {error}"));
+                self.history.lock().unknown += 1;
+                return None;
+            }
+            Ended::Unknown | Ended::NotAsked => {
+                self.event(format_args!("{key} unread"));
+                self.history.lock().unknown += 1;
+                return None;
+            }
+        };
+        let value = found.as_ref().map(|(value, ..)| *value);
+        let at = self.event(format_args!("{key} is {value:?}"));
+        let mut history = self.history.lock();
+        history.done(key, place, at, Output::Found(value));
+        let Some((value, etag, length)) = found else { return Some(None) };
+        history.tag(&etag, value);
+        if history.bodies.get(&value).is_none_or(|body| body.length != length) {
+            history.violations.push(format!("I1: {key} has {length} bytes of value {value}, which nobody wrote"));
+        }
+        Some(Some((value, etag)))
+    }
+
+    pub(crate) async fn delete(&self, key: &str) {
+        let place = self.begin(key, Input::Delete);
+        let item = DeleteItem { key: key.into(), ..DeleteItem::default() };
+        let request = DeleteRequest { bucket: BUCKET.into(), item };
+        let ended = self.at_node(move |service| async move { service.delete_object(request).await }).await;
+        self.end(key, place, &ended);
+    }
+
+    /// Copies from another key what was read there a moment before.
+    async fn copy(&self, key: &str) {
+        let source = format!("key-{}", self.chance.below(self.keys));
+        let Some(Some((value, etag))) = self.get(&source).await else { return };
+        let place = self.begin(key, Input::Write(value));
+        let request = CopyRequest {
+            source_bucket: BUCKET.into(),
+            source_key: source.clone(),
+            source_conditions: only(&etag),
+            bucket: BUCKET.into(),
+            key: key.into(),
+            metadata: replaced(&source, key),
+            ..CopyRequest::default()
+        };
+        let ended = self.at_node(move |service| async move { service.copy_object(request).await }).await;
+        // A condition on the source that does not hold says nothing of what is at the key.
+        let ended = match ended {
+            Ended::Failed(ServiceError::PreconditionFailed { .. } | ServiceError::NoSuchKey) => Ended::NotAsked,
+            other => other,
+        };
+        self.end(key, place, &ended);
+    }
+
+    /// Uploads one part, completes or aborts.
+    async fn upload(&self, key: &str) {
+        let length = self.length();
+        let value = self.history.lock().new_value(length, Some(false));
+        let body = body_of(value, length);
+        let request = CreateUploadRequest { bucket: BUCKET.into(), key: key.into(), ..CreateUploadRequest::default() };
+        let created = self.at_node(move |service| async move { service.create_upload(request).await }).await;
+        let Ended::Answered(created) = created else { return };
+        let mut parts = Vec::new();
+        for (number, piece) in (1..).zip([body]) {
+            let request = PartRequest {
+                bucket: BUCKET.into(),
+                key: key.into(),
+                upload_id: created.upload_id.clone(),
+                part_number: number,
+                length: Some(piece.len() as u64),
+                ..PartRequest::default()
+            };
+            let sent =
+                self.at_node(move |service| async move { service.upload_part(request, &mut Some(piece)).await }).await;
+            // An upload that is left alone must do no harm either.
+            let Ended::Answered(part) = sent else { return };
+            parts.push(CompletedPart { part_number: number, etag: part.etag, checksum: None });
+        }
+        if self.chance.of_1000(200) {
+            let upload = UploadRef { bucket: BUCKET.into(), key: key.into(), upload_id: created.upload_id };
+            self.event(format_args!("{key} abort {value}"));
+            self.at_node(move |service| async move { service.abort_upload(upload).await }).await;
+            return;
+        }
+        self.complete(key, value, length, created.upload_id, parts).await;
+    }
+
+    async fn complete(&self, key: &str, value: Value, length: usize, upload_id: String, parts: Vec<CompletedPart>) {
+        let place = self.begin(key, Input::Write(value));
+        self.history.lock().bodies.insert(value, Body { length, completed: Some(true) });
+        let request =
+            CompleteRequest { bucket: BUCKET.into(), key: key.into(), upload_id, parts, ..CompleteRequest::default() };
+        let ended = self.at_node(move |service| async move { service.complete_upload(request).await }).await;
+        self.end(key, place, &ended);
+        if let Ended::Answered(outcome) = ended {
+            self.history.lock().tag(&outcome.etag, value);
+        }
+    }
+
+    pub(crate) async fn list(&self) {
+        let called = self.event(format_args!("list"));
+        let request = ListRequest { bucket: BUCKET.into(), limit: 1000, ..ListRequest::default() };
+        let ended = self.at_node(move |service| async move { service.list_objects(request).await }).await;
+        let Ended::Answered(page) = ended else {
+            self.history.lock().unknown += 1;
+            return;
+        };
+        let done = self.event(format_args!("listed {}", page.entries.len()));
+        let mut history = self.history.lock();
+        history.answered += 1;
+        let keys = page.entries.into_iter().map(|entry| {
+            let value = history.etags.get(&entry.etag).copied();
+            (entry.key, value)
+        });
+        let keys = keys.collect();
+        history.listings.push(Listing { called, done, keys });
+    }
+}
+
+fn service(parts: &Parts) -> Arc<ObjectService> {
+    parts.service.clone()
+}
+
+fn only(etag: &str) -> Conditions {
+    Conditions { if_match: Some(EtagCondition::OneOf(vec![etag.to_owned()])), ..Conditions::default() }
+}
+
+/// A copy onto itself must change something.
+fn replaced(source: &str, key: &str) -> karri_objstore_service::MetadataDirective {
+    use karri_objstore_service::MetadataDirective;
+    if source == key {
+        MetadataDirective::Replace { content: Default::default(), user_metadata: vec![("again".into(), "yes".into())] }
+    } else {
+        MetadataDirective::Copy
+    }
+}
+
+/// All bytes of an object with its entity tag.
+pub(crate) async fn read(service: &ObjectService, request: GetRequest) -> Result<(String, Bytes), ServiceError> {
+    let mut found = service.get_object(request).await?;
+    let mut bytes = Vec::new();
+    while let Some(piece) = found.content.next().await {
+        bytes.extend_from_slice(&piece?);
+    }
+    Ok((found.info.etag, bytes.into()))
+}
