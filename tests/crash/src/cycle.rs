@@ -313,7 +313,8 @@ impl Run {
     }
 
     fn begin_extent(&mut self, chunks: Vec<Bytes>) -> ExtentId {
-        let id = ExtentId(self.next_extent << 64 | u128::from(self.rng.next_u64()));
+        // The last 16 bits are the kind: whole copies, as many as the cluster keeps.
+        let id = ExtentId(self.next_extent << 64 | u128::from(self.rng.next_u64()) >> 16 << 16);
         self.next_extent += 1;
         self.model.extents.insert(id, Extent::new(chunks));
         id
