@@ -6,25 +6,36 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use http::{HeaderMap, Method};
-use karri_objstore_wire::{WireRequest, parse_complete_multipart_upload, types, write_list_objects_v2};
+use karri_objstore_wire::{
+    ObjectLine, ObjectLines, Timestamp, WireRequest, parse_complete_multipart_upload, types,
+    write_list_objects_v2_lines,
+};
 
 const KEYS: usize = 1000;
 
 fn listing(criterion: &mut Criterion) {
-    let object = |number: usize| types::Object {
-        key: Some(format!("photos/2026/11/23/picture-{number:06}.jpg")),
-        etag: Some("\"9e107d9d372bb6826bd81d3542a419d6\"".to_owned()),
-        size: Some(4096),
-        ..types::Object::default()
+    let keys: Vec<String> = (0..KEYS).map(|number| format!("photos/2026/11/23/picture-{number:06}.jpg")).collect();
+    let print = |lines: &mut ObjectLines<'_>| {
+        for key in &keys {
+            lines.push(&ObjectLine {
+                key,
+                last_modified: Timestamp::from_millis(1_795_000_000_000),
+                etag: "9e107d9d372bb6826bd81d3542a419d6",
+                checksum_algorithm: Some("CRC64NVME"),
+                checksum_type: Some("FULL_OBJECT"),
+                size: 4096,
+                storage_class: "STANDARD",
+                owner: None,
+                restored_until: None,
+            });
+        }
     };
-    let page = types::ListObjectsV2Output {
-        name: Some("photos".to_owned()),
-        contents: (0..KEYS).map(object).collect(),
-        ..types::ListObjectsV2Output::default()
-    };
+    let page = types::ListObjectsV2Output { name: Some("photos".to_owned()), ..types::ListObjectsV2Output::default() };
     let mut group = criterion.benchmark_group("xml");
     group.throughput(Throughput::Elements(KEYS as u64));
-    group.bench_function("out: page of 1,000 keys", |bencher| bencher.iter(|| write_list_objects_v2(black_box(&page))));
+    group.bench_function("out: page of 1,000 keys", |bencher| {
+        bencher.iter(|| write_list_objects_v2_lines(black_box(&page), 300 * KEYS, print));
+    });
 
     let parts: String = (1..=KEYS)
         .map(|part| {

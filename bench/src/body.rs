@@ -42,6 +42,12 @@ impl Noise {
         })
     }
 
+    /// The first bytes of object number `object`, which is small.
+    pub(crate) fn bytes(&self, object: u64, length: u64) -> Bytes {
+        let parts: Vec<Bytes> = self.pieces(object, 0, length).collect();
+        if parts.len() == 1 { parts[0].clone() } else { Bytes::from(parts.concat()) }
+    }
+
     /// The bytes `from..from + length` of object number `object`.
     pub(crate) fn body(&self, object: u64, from: u64, length: u64) -> RequestBody {
         let mut pieces = self.pieces(object, from, length);

@@ -21,6 +21,8 @@ use crate::work::{Bucket, Draws, Kind, Mix, Outcome, Worker};
 const ERRORS_MAX: u64 = 10_000;
 /// Longest until a bucket that was made is known to every endpoint.
 const BUCKET_LIMIT: Duration = Duration::from_secs(30);
+/// Requests at once while objects are put to be read.
+const FILLING_CONNECTIONS: usize = 16;
 /// Wait after an error, so that a server that is down is not hammered.
 const ERROR_PAUSE: Duration = Duration::from_millis(20);
 
@@ -115,9 +117,10 @@ impl Load {
 
     /// Puts the objects that reads work on.
     async fn fill(&self) -> Result<()> {
-        let workers = self.options().connections.min(self.options().objects.max(1));
+        let workers = FILLING_CONNECTIONS.min(self.options().objects.max(1));
         let mut tasks = JoinSet::new();
-        for (first, mut worker) in self.workers().into_iter().take(workers).enumerate() {
+        for first in 0..workers {
+            let mut worker = Worker::new(self.bucket.clone(), self.connection(first), first as u64);
             let bucket = self.bucket.clone();
             tasks.spawn(async move {
                 for number in (first..bucket.options.objects).step_by(workers) {

@@ -11,8 +11,10 @@
 
 mod body;
 mod client;
+mod faults;
 mod growth;
 mod instructions;
+mod kills;
 mod load;
 mod options;
 mod peers;
@@ -26,11 +28,17 @@ mod work;
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
+use crate::faults::FaultOptions;
 use crate::growth::GrowthOptions;
 use crate::instructions::InstructionOptions;
+use crate::kills::KillOptions;
 use crate::options::Options;
 use crate::peers::PeerOptions;
 use crate::work::{Kind, Mix};
+
+/// As the server's, for what of it runs in here.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[derive(Parser)]
 #[command(version, about = "Loads an S3 endpoint and tells what that cost")]
@@ -67,10 +75,14 @@ enum Command {
     },
     /// Run the same works against Karri and its peers, in turns, and write a table of ratios
     Peers(PeerOptions),
+    /// Break clusters of Karri and its peers in the same ways under load, and write a table of what clients saw
+    Faults(FaultOptions),
     /// Load a bucket with very many objects and tell how the costs grow
     Growth(GrowthOptions),
     /// Count the instructions of a 4 KiB PUT and GET and compare with the recorded ones
     Instructions(InstructionOptions),
+    /// Kill the processes of a cluster under load and look for every acknowledged object
+    Kills(KillOptions),
 }
 
 fn main() -> Result<()> {
@@ -86,8 +98,10 @@ fn main() -> Result<()> {
         Command::Versioned(options) => (only(Kind::Versioned), options),
         Command::Mixed { weights, options } => (weights, options),
         Command::Peers(options) => return peers::run(&options),
+        Command::Faults(options) => return faults::run(&options),
         Command::Growth(options) => return growth::run(&options),
         Command::Instructions(options) => return instructions::run(&options),
+        Command::Kills(options) => return kills::run(&options),
     };
     let report = load::run(mix, options.clone())?;
     if let Some(path) = &options.plot {

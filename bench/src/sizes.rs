@@ -82,8 +82,15 @@ fn weighted(text: &str) -> Result<(u64, u32)> {
     Ok((bytes(size)?, weight.trim().parse().with_context(|| format!("weight of {text}"))?))
 }
 
-/// Bytes, from `4096`, `4KiB`, `64MiB`, `5GiB`.
+/// Bytes of one request, from `4096`, `4KiB`, `64MiB`, `5GiB`.
 pub(crate) fn bytes(text: &str) -> Result<u64> {
+    let size = length(text)?;
+    ensure!(size <= SIZE_BYTES_MAX, "{text} is more than one request may carry");
+    Ok(size)
+}
+
+/// Bytes of anything.
+pub(crate) fn length(text: &str) -> Result<u64> {
     let text = text.trim();
     let digits = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
     let number: u64 = text[..digits].parse().with_context(|| format!("{text} is no size"))?;
@@ -94,8 +101,7 @@ pub(crate) fn bytes(text: &str) -> Result<u64> {
         "GiB" => 1 << 30,
         other => bail!("unknown unit {other} in {text}; there are B, KiB, MiB and GiB"),
     };
-    let size = number.checked_mul(unit).filter(|size| *size <= SIZE_BYTES_MAX);
-    size.with_context(|| format!("{text} is more than one request may carry"))
+    number.checked_mul(unit).with_context(|| format!("{text} is too much"))
 }
 
 fn shown(size: u64) -> String {

@@ -111,7 +111,8 @@ def configuration(endpoint, users):
     }
     for section in SECTIONS:
         conf[section] = dict(users[section])
-    conf["s3 main"]["storage_classes"] = "STANDARD_IA, GLACIER_IR"
+    # AWS moves nothing to an infrequent access class before it is 30 days old, which the cases of rules do not wait for.
+    conf["s3 main"]["storage_classes"] = "INTELLIGENT_TIERING, GLACIER_IR"
     conf["s3 tenant"]["tenant"] = ""
     return conf
 

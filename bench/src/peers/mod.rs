@@ -3,6 +3,7 @@
 //! Every peer is a program that runs beside us; nothing of it is linked. What each promises with a 200 is said beside
 //! its name, because a write that is not synced is another product.
 
+mod aims;
 mod install;
 mod server;
 mod servers;
@@ -14,7 +15,8 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 
 use crate::load::Load;
-use crate::peers::server::{Kind as Peer, Running, Server};
+use crate::peers::server::Kind as Peer;
+pub(crate) use crate::peers::server::{Running, Server};
 use crate::peers::table::{Results, Round};
 use crate::work::{Kind, Mix};
 
@@ -27,6 +29,9 @@ pub(crate) struct PeerOptions {
     /// Folder of the peers' programs; those on PATH are found too
     #[arg(long, default_value = "bench/peers")]
     programs: PathBuf,
+    /// At most 15 minutes: Karri and Garage with its fsync settings, two rounds of 4 seconds
+    #[arg(long)]
+    short: bool,
     /// Servers to run, of those that are found; all when absent
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
@@ -42,6 +47,9 @@ pub(crate) struct PeerOptions {
     /// Seconds of each measurement
     #[arg(long, default_value_t = 6)]
     seconds: u64,
+    /// Seconds before, which are not measured
+    #[arg(long, default_value_t = 2)]
+    warm_up: u64,
     /// Folder for the results
     #[arg(long, default_value = "bench/results")]
     results: PathBuf,
@@ -85,8 +93,15 @@ pub(crate) fn run(options: &PeerOptions) -> Result<()> {
     if options.install {
         install::install(&options.programs)?;
     }
+    let mut options = options.clone();
+    if options.short {
+        (options.rounds, options.seconds, options.warm_up) = (2, 4, 1);
+        if options.only.is_empty() {
+            options.only = [Peer::Karri, Peer::GarageFsync].map(|peer| peer.name().to_owned()).into();
+        }
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(compare(options))
+    runtime.block_on(compare(&options))
 }
 
 async fn compare(options: &PeerOptions) -> Result<()> {
@@ -96,7 +111,8 @@ async fn compare(options: &PeerOptions) -> Result<()> {
     for server in &found {
         eprintln!("{} {}: {}", server.kind.name(), server.version, server.kind.durability());
     }
-    for missing in Peer::ALL.iter().filter(|kind| found.iter().all(|server| server.kind != **kind)) {
+    let missing = Peer::ALL.iter().filter(|kind| wanted(kind.name()));
+    for missing in missing.filter(|kind| found.iter().all(|server| server.kind != **kind)) {
         eprintln!("{}: not found, left out", missing.name());
     }
     let mut results = Results::new(&found);
@@ -141,7 +157,7 @@ async fn measure(
             part_size: 8 << 20,
             connections: work.connections,
             seconds: options.seconds,
-            warm_up: 2,
+            warm_up: options.warm_up,
             rate: None,
             objects: work.objects,
             range: None,

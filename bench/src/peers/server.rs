@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
-use anyhow::{Context, Result};
-use karri_tests_cluster::{Cluster, Credentials, karri_binary};
+use anyhow::{Context, Result, ensure};
+use karri_tests_cluster::{Cluster, ClusterOptions, Credentials, karri_binary};
 use serde::Serialize;
 use tempfile::TempDir;
 
@@ -117,13 +117,23 @@ fn version(program: &Path) -> String {
     line.split_once(' ').map_or(line, |(_, rest)| rest).to_owned()
 }
 
+/// A process of a peer, which can be started again.
+pub(super) struct Process {
+    pub(super) command: Command,
+    pub(super) child: Child,
+}
+
 /// A cluster that runs; it ends with this value.
 pub(crate) struct Running {
     pub(crate) endpoints: Vec<String>,
     pub(crate) credentials: Credentials,
     pub(super) karri: Option<Cluster>,
-    pub(super) processes: Vec<Child>,
+    pub(super) processes: Vec<Process>,
     pub(super) _dir: Option<TempDir>,
+    /// Of each node, the folder of the files that hold objects' bytes; only of servers that have clusters here.
+    pub(crate) object_folders: Vec<PathBuf>,
+    /// Makes the server read all that it stores, where that has to be asked for.
+    pub(super) scrub: Option<Command>,
 }
 
 impl Running {
@@ -132,10 +142,18 @@ impl Running {
     /// # Errors
     /// It does not start or does not answer.
     pub(crate) async fn start(server: &Server, nodes: usize) -> Result<Self> {
+        Self::start_on(server, nodes, &[]).await
+    }
+
+    /// As [`Running::start`], with a folder for the data of each node, of servers that have clusters here.
+    ///
+    /// # Errors
+    /// It does not start or does not answer.
+    pub(crate) async fn start_on(server: &Server, nodes: usize, folders: &[PathBuf]) -> Result<Self> {
         let started = match server.kind {
-            Kind::Karri => return start_karri(nodes).await,
-            Kind::Garage => servers::garage(&server.program, nodes, false).await,
-            Kind::GarageFsync => servers::garage(&server.program, nodes, true).await,
+            Kind::Karri => return start_karri(nodes, folders).await,
+            Kind::Garage => servers::garage(&server.program, nodes, false, folders).await,
+            Kind::GarageFsync => servers::garage(&server.program, nodes, true, folders).await,
             Kind::Minio => servers::minio(&server.program).await,
             Kind::Seaweedfs => servers::seaweedfs(&server.program).await,
             Kind::Rustfs => servers::rustfs(&server.program).await,
@@ -148,14 +166,79 @@ impl Running {
     pub(crate) fn pids(&self) -> Vec<u32> {
         match &self.karri {
             Some(cluster) => (0..cluster.len()).filter_map(|index| cluster.pid(index).ok()).collect(),
-            None => self.processes.iter().map(Child::id).collect(),
+            None => self.processes.iter().map(|process| process.child.id()).collect(),
         }
+    }
+
+    /// The process of a node.
+    pub(crate) fn pid(&self, node: usize) -> Result<u32> {
+        match &self.karri {
+            Some(cluster) => cluster.pid(node),
+            None => Ok(self.processes.get(node).context("there is no such node")?.child.id()),
+        }
+    }
+
+    /// Kills a node that runs.
+    pub(crate) fn kill(&mut self, node: usize) -> Result<()> {
+        match &mut self.karri {
+            Some(cluster) => cluster.kill(node),
+            None => self.processes.get_mut(node).context("there is no such node")?.kill(),
+        }
+    }
+
+    /// Kills all nodes at once.
+    pub(crate) fn kill_all(&mut self) -> Result<()> {
+        if let Some(cluster) = &mut self.karri {
+            return cluster.kill_all();
+        }
+        for process in &mut self.processes {
+            process.child.kill().context("kill")?;
+        }
+        self.processes.iter_mut().try_for_each(Process::kill)
+    }
+
+    /// Whether a node's process has ended.
+    pub(crate) fn has_ended(&mut self, node: usize) -> Result<bool> {
+        match &mut self.karri {
+            Some(cluster) => cluster.has_ended(node),
+            None => Ok(self.processes[node].child.try_wait().context("look after a node")?.is_some()),
+        }
+    }
+
+    /// Starts a node that has ended.
+    pub(crate) fn start_node(&mut self, node: usize) -> Result<()> {
+        match &mut self.karri {
+            Some(cluster) => cluster.start_node(node),
+            None => {
+                let process = &mut self.processes[node];
+                process.child = process.command.spawn().context("start a node again")?;
+                Ok(())
+            }
+        }
+    }
+
+    /// Makes the server read all that it stores; false when it does so unasked.
+    pub(crate) fn scrub(&mut self) -> Result<bool> {
+        let Some(command) = &mut self.scrub else { return Ok(false) };
+        let output = command.output().context("ask for a scrub")?;
+        ensure!(output.status.success(), "no scrub: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(true)
     }
 }
 
-async fn start_karri(nodes: usize) -> Result<Running> {
-    let cluster = Cluster::start(nodes).await?;
+impl Process {
+    fn kill(&mut self) -> Result<()> {
+        self.child.kill().context("kill")?;
+        self.child.wait().context("wait for a killed node").map(drop)
+    }
+}
+
+async fn start_karri(nodes: usize, folders: &[PathBuf]) -> Result<Running> {
+    let options = ClusterOptions { data_dirs: folders.to_vec(), ..ClusterOptions::default() };
+    let cluster = Cluster::start_with(nodes, options).await?;
     Ok(Running {
+        object_folders: (0..nodes).map(|index| cluster.data_dir(index).join("extents/segments")).collect(),
+        scrub: None,
         endpoints: (0..nodes).map(|index| cluster.host(index)).collect(),
         credentials: cluster.credentials().clone(),
         karri: Some(cluster),
@@ -169,7 +252,6 @@ impl Drop for Running {
         for process in &mut self.processes {
             // It may have ended by itself.
             let _ = process.kill();
-            let _ = process.wait();
         }
     }
 }

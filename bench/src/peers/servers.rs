@@ -2,15 +2,15 @@
 
 use std::fs::{self, File};
 use std::net::TcpListener;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use karri_tests_cluster::{Credentials, S3Client, eventually};
 use tempfile::TempDir;
 
-use crate::peers::server::Running;
+use crate::peers::server::{Process, Running};
 
 /// Longest that a server may take to answer its first request.
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -19,36 +19,51 @@ const ACCESS_KEY: &str = "GK000000000000000000000bec";
 const SECRET_KEY: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
 /// Garage: `nodes` nodes in three zones with as many copies as there are nodes, at most three.
-pub(super) async fn garage(program: &Path, nodes: usize, fsync: bool) -> Result<Running> {
+pub(super) async fn garage(program: &Path, nodes: usize, fsync: bool, folders: &[PathBuf]) -> Result<Running> {
     let dir = TempDir::with_prefix("peer-garage-")?;
     let mut ports = Ports::new();
     let mut processes = Vec::new();
     let mut endpoints = Vec::new();
     let mut configs = Vec::new();
     let mut peers = Vec::new();
+    let mut object_folders = Vec::new();
     for node in 0..nodes {
         let (rpc, s3) = (ports.next()?, ports.next()?);
         let base = dir.path().join(format!("node{node}"));
         fs::create_dir_all(&base)?;
+        let stored = folders.get(node).unwrap_or(&base);
         let config = base.join("garage.toml");
         let text = format!(
             "metadata_dir = {:?}\ndata_dir = {:?}\ndb_engine = \"lmdb\"\nreplication_factor = {}\n\
              metadata_fsync = {fsync}\ndata_fsync = {fsync}\nrpc_bind_addr = \"127.0.0.1:{rpc}\"\n\
              rpc_public_addr = \"127.0.0.1:{rpc}\"\nrpc_secret = \"{SECRET_KEY}\"\n[s3_api]\n\
              s3_region = \"us-east-1\"\napi_bind_addr = \"127.0.0.1:{s3}\"\nroot_domain = \".s3.localhost\"\n",
-            base.join("meta"),
-            base.join("data"),
+            stored.join("meta"),
+            stored.join("data"),
             nodes.min(3),
         );
         fs::write(&config, text)?;
-        processes.push(spawn(Command::new(program).arg("-c").arg(&config).arg("server"), &base.join("log"))?);
+        object_folders.push(stored.join("data"));
+        let mut command = Command::new(program);
+        command.arg("-c").arg(&config).arg("server");
+        processes.push(spawn(command, &base.join("log"))?);
         endpoints.push(format!("127.0.0.1:{s3}"));
         let id = retried(program, &config, &["node", "id", "-q"]).await?;
         peers.push(id.trim().to_owned());
         configs.push(config);
     }
-    let running = Running { endpoints, credentials: credentials(), karri: None, processes, _dir: Some(dir) };
     let first = &configs[0];
+    let mut scrub = Command::new(program);
+    scrub.arg("-c").arg(first).args(["repair", "--all-nodes", "--yes", "scrub", "start"]);
+    let running = Running {
+        endpoints,
+        credentials: credentials(),
+        karri: None,
+        processes,
+        _dir: Some(dir),
+        object_folders,
+        scrub: Some(scrub),
+    };
     for peer in &peers[1..] {
         retried(program, first, &["node", "connect", peer]).await?;
     }
@@ -73,7 +88,7 @@ pub(super) async fn minio(program: &Path) -> Result<Running> {
     command.arg("server").arg(dir.path().join("data")).args(["--address", &format!("127.0.0.1:{s3}")]);
     command.args(["--console-address", &format!("127.0.0.1:{console}")]);
     command.env("MINIO_ROOT_USER", ACCESS_KEY).env("MINIO_ROOT_PASSWORD", SECRET_KEY);
-    one(&mut command, dir, s3).await
+    one(command, dir, s3).await
 }
 
 /// SeaweedFS: master, volume server, filer and S3 in one process.
@@ -94,7 +109,7 @@ pub(super) async fn seaweedfs(program: &Path) -> Result<Running> {
     command.arg(format!("-s3.config={}", config.display())).arg(format!("-s3.port={s3}"));
     command.arg(format!("-master.port={master}")).arg(format!("-volume.port={volume}"));
     command.arg(format!("-filer.port={filer}"));
-    one(&mut command, dir, s3).await
+    one(command, dir, s3).await
 }
 
 /// RustFS on one drive.
@@ -106,10 +121,10 @@ pub(super) async fn rustfs(program: &Path) -> Result<Running> {
     let mut command = Command::new(program);
     command.args(["--address", &format!("127.0.0.1:{s3}")]).arg(&data);
     command.env("RUSTFS_ACCESS_KEY", ACCESS_KEY).env("RUSTFS_SECRET_KEY", SECRET_KEY);
-    one(&mut command, dir, s3).await
+    one(command, dir, s3).await
 }
 
-async fn one(command: &mut Command, dir: TempDir, s3: u16) -> Result<Running> {
+async fn one(command: Command, dir: TempDir, s3: u16) -> Result<Running> {
     let process = spawn(command, &dir.path().join("log"))?;
     answers(Running {
         endpoints: vec![format!("127.0.0.1:{s3}")],
@@ -117,6 +132,8 @@ async fn one(command: &mut Command, dir: TempDir, s3: u16) -> Result<Running> {
         karri: None,
         processes: vec![process],
         _dir: Some(dir),
+        object_folders: Vec::new(),
+        scrub: None,
     })
     .await
 }
@@ -125,10 +142,11 @@ fn credentials() -> Credentials {
     Credentials { access_key: ACCESS_KEY.to_owned(), secret_key: SECRET_KEY.to_owned() }
 }
 
-fn spawn(command: &mut Command, log: &Path) -> Result<Child> {
+fn spawn(mut command: Command, log: &Path) -> Result<Process> {
     let log = File::create(log)?;
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-    command.spawn().with_context(|| format!("start {}", command.get_program().to_string_lossy()))
+    let child = command.spawn().with_context(|| format!("start {}", command.get_program().to_string_lossy()))?;
+    Ok(Process { command, child })
 }
 
 /// Waits until every endpoint lists the buckets.

@@ -7,7 +7,7 @@ use std::fs;
 use serde::Serialize;
 
 use crate::peers::server::{Kind, Server};
-use crate::peers::{WORKS, WorkItem};
+use crate::peers::{WORKS, WorkItem, aims};
 use crate::report::Report;
 
 /// One measurement.
@@ -55,13 +55,14 @@ impl Machine {
 }
 
 /// Medians of what is told of one server at one work.
-struct Cell {
-    requests_per_second: f64,
-    mib_per_second: f64,
-    cost: f64,
-    written: f64,
-    p99_ms: f64,
-    errors: u64,
+pub(super) struct Cell {
+    pub(super) requests_per_second: f64,
+    pub(super) mib_per_second: f64,
+    /// Milliseconds per request, or seconds per GiB.
+    pub(super) cost: f64,
+    pub(super) written: f64,
+    pub(super) p99_ms: f64,
+    pub(super) errors: u64,
 }
 
 impl Results {
@@ -83,7 +84,9 @@ impl Results {
         let median = |value: &dyn Fn(&Report) -> f64| {
             let mut values: Vec<f64> = rounds.iter().map(|round| value(&round.report)).collect();
             values.sort_by(f64::total_cmp);
-            values.get(values.len() / 2).copied()
+            // Of an even number the two in the middle.
+            let middle = [values.len().checked_sub(1)? / 2, values.len() / 2];
+            Some(middle.iter().map(|at| values[*at]).sum::<f64>() / 2.0)
         };
         let cost = |report: &Report| {
             report.server.map_or(0.0, |server| match work.by_bytes {
@@ -122,8 +125,24 @@ impl Results {
         for nodes in nodes {
             let _ = writeln!(out, "\n## {nodes} node{}\n", if nodes == 1 { "" } else { "s, three copies" });
             self.table(nodes, &mut out);
+            self.aims(nodes, &mut out);
         }
         out
+    }
+
+    /// What Karri was to reach, and whether it did.
+    fn aims(&self, nodes: usize, out: &mut String) {
+        let rows: Vec<String> = WORKS
+            .iter()
+            .filter_map(|work| {
+                let cell = self.cell(Kind::Karri, nodes, work)?;
+                let (aims, verdict) = aims::judged(nodes, work.name, work.by_bytes, &cell);
+                (!aims.is_empty()).then(|| format!("| {} | {aims} | {verdict} |", work.name))
+            })
+            .collect();
+        if !rows.is_empty() {
+            let _ = writeln!(out, "\n| work | aims for Karri | |\n|---|---|---|\n{}", rows.join("\n"));
+        }
     }
 
     fn table(&self, nodes: usize, out: &mut String) {
@@ -146,7 +165,20 @@ impl Results {
     fn shown(&self, server: &Server, nodes: usize, work: &WorkItem, own: Option<&Cell>) -> String {
         let Some(cell) = self.cell(server.kind, nodes, work) else { return "-".to_owned() };
         let ratio = |value: f64, own: Option<f64>| match own {
-            Some(own) if server.kind != Kind::Karri && own > 0.0 => format!(" ({:.1}x)", value / own),
+            Some(own) if server.kind != Kind::Karri && own > 0.0 => {
+                // Two digits also of what is far below 1.
+                let ratio = value / own;
+                format!(
+                    " ({ratio:.*}x)",
+                    if ratio < 0.095 {
+                        3
+                    } else if ratio < 0.95 {
+                        2
+                    } else {
+                        1
+                    }
+                )
+            }
             _ => String::new(),
         };
         let speed = match work.by_bytes {

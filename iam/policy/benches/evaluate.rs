@@ -30,7 +30,7 @@ fn policy() -> Policy {
 }
 
 fn bench(criterion: &mut Criterion) {
-    let identity = Policies { identity: vec![Arc::new(policy())], boundary: None };
+    let identity = Policies { identity: vec![Arc::new(policy())], ..Policies::default() };
     let mut principal = Principal::account_root("123456789012", "");
     principal.kind = PrincipalKind::User;
     principal.name = "ann".to_owned();

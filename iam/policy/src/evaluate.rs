@@ -32,6 +32,8 @@ pub struct Policies {
     pub identity: Vec<Arc<Policy>>,
     /// The permissions boundary, if one is set.
     pub boundary: Option<Arc<Policy>>,
+    /// The policies of the account itself. They set quotas and decide nothing.
+    pub account: Vec<Arc<Policy>>,
 }
 
 /// What an access control list, or another grant that is no policy, gives the caller.

@@ -103,6 +103,11 @@ impl Policy {
         parse::policy(text, kind)
     }
 
+    /// Whether it decides nothing: every statement sets a quota.
+    pub fn only_sets_quotas(&self) -> bool {
+        self.statements.iter().all(|statement| statement.effect == Effect::Limit)
+    }
+
     /// What it was compiled as.
     pub fn kind(&self) -> PolicyKind {
         self.kind
@@ -176,6 +181,15 @@ impl Statement {
         let entries = self.principals.iter().flat_map(|principals| &principals.entries);
         entries.filter_map(|entry| match entry {
             Entry::CanonicalUser(id) => Some(id.as_str()),
+            _ => None,
+        })
+    }
+
+    /// The names under `Service`.
+    pub fn services(&self) -> impl Iterator<Item = &str> {
+        let entries = self.principals.iter().flat_map(|principals| &principals.entries);
+        entries.filter_map(|entry| match entry {
+            Entry::Service(name) => Some(name.as_str()),
             _ => None,
         })
     }

@@ -12,6 +12,8 @@ pub enum QuotaKey {
     BucketNumber,
     /// `s3:quota-bucketsize`: size of the versions in one bucket.
     BucketSize,
+    /// `s3:quota-buckettotalsize`: size of the versions in all buckets of the account.
+    BucketTotalSize,
     /// `s3:quota-bucketobjectsnumber` (Eucalyptus's code has it `s3:quota-bucketobjectnumber`): versions in one bucket.
     BucketObjectsNumber,
 }
@@ -22,6 +24,7 @@ impl QuotaKey {
         Some(match key.to_ascii_lowercase().as_str() {
             "s3:quota-bucketnumber" => Self::BucketNumber,
             "s3:quota-bucketsize" => Self::BucketSize,
+            "s3:quota-buckettotalsize" => Self::BucketTotalSize,
             "s3:quota-bucketobjectsnumber" | "s3:quota-bucketobjectnumber" => Self::BucketObjectsNumber,
             _ => return None,
         })
@@ -30,8 +33,8 @@ impl QuotaKey {
 
 /// The lowest number that the caller's own policies allow of `key` for `request`; `None`: there is no quota.
 ///
-/// Identity policies, the boundary and session policies count. Who has no policies of its own, as the root user of an
-/// account, has no quota.
+/// Identity policies, the boundary, session policies and the policies of the caller's account count. The root user of an
+/// account has no policies of its own, but those of the account.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -39,7 +42,8 @@ impl QuotaKey {
 ///
 /// let document = r#"{"Version": "2012-10-17", "Statement": {"Effect": "Limit", "Action": "s3:CreateBucket",
 ///     "Resource": "*", "Condition": {"NumericLessThanEquals": {"s3:quota-bucketnumber": "10"}}}}"#;
-/// let policies = Policies { identity: vec![Arc::new(Policy::parse(document, PolicyKind::Identity)?)], boundary: None };
+/// let identity = vec![Arc::new(Policy::parse(document, PolicyKind::Identity)?)];
+/// let policies = Policies { identity, ..Policies::default() };
 /// let request = Request {
 ///     principal: &Principal::account_root("123456789012", ""),
 ///     action: "s3:CreateBucket",
@@ -67,5 +71,5 @@ pub fn has_quotas(principal: &Principal, identity: &Policies) -> bool {
 
 fn all<'a>(principal: &'a Principal, identity: &'a Policies) -> impl Iterator<Item = &'a Policy> {
     let session = principal.session.iter().flat_map(|session| &session.policies);
-    identity.identity.iter().chain(&identity.boundary).chain(session).map(|policy| &**policy)
+    identity.identity.iter().chain(&identity.boundary).chain(&identity.account).chain(session).map(|policy| &**policy)
 }

@@ -110,7 +110,7 @@ fn what_a_request_brings_never_stands_for_what_the_server_knows() {
                 "StringEquals": {"aws:username": "ann", "aws:PrincipalTag/team": "red"},
                 "IpAddress": {"aws:SourceIp": "10.0.0.0/8"}, "Bool": {"aws:MultiFactorAuthPresent": "true"}}}"#,
         )],
-        boundary: None,
+        ..Policies::default()
     };
     let mut bob = user("bob");
     let mut context = Context::new(0);
@@ -140,14 +140,14 @@ fn session_policies_and_boundaries_never_widen() {
     let other = identity(r#"{"Effect": "Allow", "Action": "iam:*", "Resource": "*"}"#);
     let context = Context::new(0);
     let mut ann = user("ann");
-    let only_boundary = Policies { identity: Vec::new(), boundary: Some(everything.clone()) };
+    let only_boundary = Policies { identity: Vec::new(), boundary: Some(everything.clone()), ..Policies::default() };
     assert_eq!(ask(&ann, &only_boundary, &context), Decision::ImplicitDeny(PolicySource::Identity));
-    let bounded = Policies { identity: vec![everything.clone()], boundary: Some(other.clone()) };
+    let bounded = Policies { identity: vec![everything.clone()], boundary: Some(other.clone()), ..Policies::default() };
     assert_eq!(ask(&ann, &bounded, &context), Decision::ImplicitDeny(PolicySource::Boundary));
     ann.session = Some(Session { policies: vec![everything.clone()], ..Session::default() });
     assert_eq!(ask(&ann, &Policies::default(), &context), Decision::ImplicitDeny(PolicySource::Identity));
     ann.session = Some(Session { policies: vec![other], ..Session::default() });
-    let unbounded = Policies { identity: vec![everything], boundary: None };
+    let unbounded = Policies { identity: vec![everything], ..Policies::default() };
     assert_eq!(ask(&ann, &unbounded, &context), Decision::ImplicitDeny(PolicySource::Session));
 }
 
@@ -188,8 +188,10 @@ fn limits_neither_allow_nor_deny_and_the_lowest_counts() {
         limit("s3:*", "S3:Quota-BucketSize", "10"),
         limit("s3:CreateBucket", "s3:quota-bucketnumber", "\"3\""),
     ];
-    let policies =
-        Policies { identity: vec![parse(&statements).map(Arc::new).expect("the document is valid")], boundary: None };
+    let policies = Policies {
+        identity: vec![parse(&statements).map(Arc::new).expect("the document is valid")],
+        ..Policies::default()
+    };
     let mut principal = Principal::account_root("123456789012", "");
     principal.kind = PrincipalKind::User;
     let context = Context::new(0);
@@ -203,9 +205,9 @@ fn limits_neither_allow_nor_deny_and_the_lowest_counts() {
     assert_eq!(ask("s3:PutObject", "arn:aws:s3:::b/k", QuotaKey::BucketSize), None);
     assert_eq!(ask("s3:PutObject", "arn:aws:s3:::abc/k", QuotaKey::BucketNumber), None);
     assert_eq!(ask("s3:CreateBucket", "arn:aws:s3:::abc", QuotaKey::BucketNumber), Some(3));
+    assert!(parse(&[limit("s3:PutObject", "s3:quota-buckettotalsize", "1")]).is_ok());
     for refused in [
         limit("s3:PutObject", "s3:quota-dreams", "1"),
-        limit("s3:PutObject", "s3:quota-buckettotalsize", "1"),
         limit("s3:PutObject", "ec2:quota-vminstancenumber", "1"),
         limit("s3:PutObject", "s3:quota-bucketsize", "\"-1\""),
         limit("s3:PutObject", "s3:quota-bucketsize", "[1, 2]"),

@@ -69,7 +69,7 @@ impl Rows for View<'_> {
 
 /// What the log keeps of a change.
 #[derive(Serialize, Deserialize)]
-struct LogRecord {
+pub(crate) struct LogRecord {
     operation: u128,
     keys: Vec<RowKey>,
 }

@@ -48,5 +48,6 @@ fn info(request: &FormRequest) -> Result<CallInfo, WireError> {
         source_ip: request.remote,
         secure: request.secure,
         user_agent: request.user_agent.clone(),
+        referer: request.referer.clone(),
     })
 }

@@ -6,7 +6,9 @@
 //! before it answers. Secrets are sealed under a key that is derived from the cluster's and lies in no row.
 
 mod api;
+mod attempts;
 mod change;
+mod compiled;
 mod credentials;
 mod evaluator;
 mod front;
@@ -16,6 +18,7 @@ pub mod managed;
 mod messages;
 pub mod model;
 mod names;
+mod principals;
 mod root;
 mod seal;
 mod state;

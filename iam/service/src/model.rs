@@ -101,6 +101,8 @@ pub struct AccountRecord {
     pub root: SecretsOfUser,
     /// The password policy, if one was set.
     pub password_policy: Option<PasswordPolicy>,
+    /// The account's own policies, which set its quotas: documents by name.
+    pub policies: BTreeMap<String, String>,
     /// The newest credential report: its text and when it was made.
     pub report: Option<(String, Timestamp)>,
 }

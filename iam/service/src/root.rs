@@ -4,18 +4,15 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use crate::api::{ADMIN_ACCOUNT, create_account};
+use crate::api::{ADMIN_ACCOUNT, create_account, install_template};
 use crate::ids;
-use crate::model::{AccessKey, AccountRecord, Grants, Role, SecretsOfUser, Status};
+use crate::model::{AccessKey, AccountRecord, SecretsOfUser, Status};
 use crate::names;
 use crate::store::{Store, StoreError};
 use crate::view::place_of_key;
 
 /// The name of the first account, the cloud administrator's.
 pub const ADMIN_ALIAS: &str = "karri";
-
-/// Longest session of a role that is made here.
-const ROLE_SECONDS_MAX: u32 = 3600;
 
 /// An access key with its secret. It cannot be printed.
 pub struct NewKey {
@@ -34,8 +31,8 @@ pub enum RootError {
     /// There is no such account.
     #[error("there is no account with this name or id")]
     NoSuchAccount,
-    /// The first account cannot be made.
-    #[error("the first account cannot be made: {0}")]
+    /// What is asked for cannot be made.
+    #[error("refused: {0}")]
     Refused(#[from] karri_iam_wire::WireError),
 }
 
@@ -89,29 +86,9 @@ impl Store {
         let by_id = || self.view().account(account);
         let found = self.view().account_by_alias(account).or_else(by_id).ok_or(RootError::NoSuchAccount)?;
         let id = ids::unique(self.rng(), "AROA");
-        let trust = format!(
-            r#"{{"Version": "2012-10-17", "Statement": [{{"Effect": "Allow", "Principal": {{"AWS": "arn:aws:iam::{}:root"}}, "Action": "sts:AssumeRole"}}]}}"#,
-            found.id
-        );
         self.change(&found.id, |change| {
-            let mut installed = match change.roles.get(&names::key(role)) {
-                Some(there) => (**there).clone(),
-                None => Role {
-                    name: role.to_owned(),
-                    id: id.clone(),
-                    path: "/".to_owned(),
-                    created: change.now(),
-                    tags: Vec::new(),
-                    grants: Grants::default(),
-                    trust: trust.clone(),
-                    description: Some(format!("Made from the template {policy}")),
-                    session_seconds_max: ROLE_SECONDS_MAX,
-                },
-            };
-            installed.grants.inline.insert(policy.to_owned(), document.to_owned());
-            let arn = ids::arn(&change.id, "role", &installed.path, &installed.name);
-            change.put(installed);
-            Ok::<_, RootError>(arn)
+            let installed = install_template(change, &id, role, (policy, document))?;
+            Ok::<_, RootError>(ids::arn(&change.id, "role", &installed.path, &installed.name))
         })
         .await
     }

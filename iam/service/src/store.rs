@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use crate::attempts::Attempts;
 use crate::change::Change;
 use crate::evaluator::{IAM_EVALUATOR, TOUCHED_MAX};
 use crate::messages::{
@@ -68,6 +69,7 @@ pub struct Store {
     /// Changes of this node are made one after the other: they would only get into each other's way.
     changing: tokio::sync::Mutex<()>,
     used: Mutex<std::collections::HashMap<String, LastUsed>>,
+    attempts: Attempts,
 }
 
 impl Store {
@@ -83,6 +85,7 @@ impl Store {
             complete: tokio::sync::Mutex::new(0),
             changing: tokio::sync::Mutex::new(()),
             used: Mutex::default(),
+            attempts: Attempts::default(),
         })
     }
 
@@ -94,6 +97,11 @@ impl Store {
     /// The clock.
     pub fn clock(&self) -> &dyn Clock {
         &*self.clock
+    }
+
+    /// Codes of second factors that were tried.
+    pub(crate) fn attempts(&self) -> &Attempts {
+        &self.attempts
     }
 
     /// Randomness for secrets and ids.

@@ -8,6 +8,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
+use crate::compiled::Compiled;
 use crate::managed;
 use crate::messages::{RowKey, Unreadable};
 use crate::model::{AccessKey, AccountRecord, Grants, Status, User};
@@ -26,6 +27,9 @@ pub(crate) const DENY_ALL: &str =
     r#"{"Version":"2012-10-17","Statement":{"Effect":"Deny","Action":"*","Resource":"*"}}"#;
 /// What the root user of an account gives to a federated user, as far as the session's policies go.
 const ALLOW_ALL: &str = r#"{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"*","Resource":"*"}}"#;
+/// In place of an identity's id: the root user of an account, and whoever it federated.
+const ROOT: &str = "root";
+const FEDERATED_ROOT: &str = "federated";
 
 /// Whose an access key is.
 #[derive(Clone, Debug)]
@@ -65,15 +69,13 @@ struct Inner {
     keys_of: HashMap<String, Vec<String>>,
 }
 
-/// Number of the account's change for which policies were compiled, and the policies.
-type Compiled = (u64, Arc<Policies>);
-
 /// What a node knows of all accounts.
 pub struct View {
     sealer: Sealer,
     inner: RwLock<Inner>,
     loaded: watch::Sender<bool>,
-    compiled: Mutex<HashMap<(String, String), Compiled>>,
+    /// Of an account and an identity in it, by the number of the account's change.
+    compiled: Compiled<(String, String), Arc<Policies>>,
     documents: Mutex<HashMap<blake3::Hash, Arc<Policy>>>,
 }
 
@@ -84,7 +86,7 @@ impl View {
             sealer,
             inner: RwLock::default(),
             loaded: watch::Sender::new(false),
-            compiled: Mutex::default(),
+            compiled: Compiled::new(COMPILED_MAX),
             documents: Mutex::default(),
         })
     }
@@ -202,13 +204,17 @@ impl View {
                 match by.map(|id| account.user_by_id(id)) {
                     Some(Some(user)) => self.policies_of_user(&account, user),
                     Some(None) => Arc::default(),
-                    None => Arc::new(Policies { identity: vec![self.document(ALLOW_ALL)], boundary: None }),
+                    None => self.compiled(&account, FEDERATED_ROOT, || Policies {
+                        identity: vec![self.document(ALLOW_ALL)],
+                        boundary: None,
+                        account: self.policies_of_account(&account),
+                    }),
                 }
             }
-            PrincipalKind::AccountRoot
-            | PrincipalKind::WebIdentity { .. }
-            | PrincipalKind::Service { .. }
-            | PrincipalKind::Anonymous => Arc::default(),
+            PrincipalKind::AccountRoot => self.policies_of_root(&account),
+            PrincipalKind::WebIdentity { .. } | PrincipalKind::Service { .. } | PrincipalKind::Anonymous => {
+                Arc::default()
+            }
         }
     }
 
@@ -223,19 +229,7 @@ impl View {
     }
 
     fn compiled(&self, account: &Account, id: &str, compile: impl FnOnce() -> Policies) -> Arc<Policies> {
-        let key = (account.id.clone(), id.to_owned());
-        if let Some((version, policies)) = self.compiled.lock().get(&key)
-            && *version == account.version
-        {
-            return policies.clone();
-        }
-        let policies = Arc::new(compile());
-        let mut cache = self.compiled.lock();
-        if cache.len() >= COMPILED_MAX {
-            cache.clear();
-        }
-        cache.insert(key, (account.version, policies.clone()));
-        policies
+        self.compiled.get((account.id.clone(), id.to_owned()), account.version, || Arc::new(compile()))
     }
 
     fn compile(&self, account: &Account, grants: &[&Grants], own: &Grants) -> Policies {
@@ -244,7 +238,19 @@ impl View {
             identity.extend(grants.inline.values().map(|document| self.document(document)));
             identity.extend(grants.attached.iter().map(|arn| self.managed(account, arn)));
         }
-        Policies { identity, boundary: own.boundary.as_ref().map(|arn| self.managed(account, arn)) }
+        let boundary = own.boundary.as_ref().map(|arn| self.managed(account, arn));
+        Policies { identity, boundary, account: self.policies_of_account(account) }
+    }
+
+    /// The policies of the account itself: they set quotas, for its root user too.
+    fn policies_of_account(&self, account: &Account) -> Vec<Arc<Policy>> {
+        let documents = account.record().into_iter().flat_map(|record| record.policies.values());
+        documents.map(|document| self.document(document)).collect()
+    }
+
+    /// What the root user of an account has: the account's policies.
+    fn policies_of_root(&self, account: &Account) -> Arc<Policies> {
+        self.compiled(account, ROOT, || Policies { account: self.policies_of_account(account), ..Policies::default() })
     }
 
     /// The policy of a key, as a compiled document; one that cannot be read allows nothing.

@@ -10,12 +10,16 @@
 //! It is pure: it neither keeps nor installs anything. A value is checked by its kind before it is put into a
 //! document, so that no value can widen what the template says.
 
+mod difference;
+
 use std::collections::BTreeMap;
 
 use karri_iam_policy::{Policy, PolicyError, PolicyKind};
 use serde::Deserialize;
 use serde_json::Value;
 use thiserror::Error;
+
+pub use self::difference::differences;
 
 /// Most bytes of a prefix: a key has no more.
 const PREFIX_BYTES_MAX: usize = 1_024;

@@ -16,7 +16,7 @@ impl Role {
     fn of(name: &str, values: &[(&str, &str)]) -> Self {
         let text = find(name).expect(name).render(values).expect("it renders");
         let policy = Policy::parse(&text, PolicyKind::Identity).expect("it parses");
-        Self(Policies { identity: vec![Arc::new(policy)], boundary: None })
+        Self(Policies { identity: vec![Arc::new(policy)], ..Policies::default() })
     }
 
     fn decide(&self, action: &str, resource: &str, is_encrypted: bool) -> bool {

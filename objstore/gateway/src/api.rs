@@ -3,11 +3,13 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
-use http::{HeaderMap, Method, Uri};
+use http::{HeaderMap, Method, Uri, Version};
 use karri_ring_types::RequestId;
 
+use crate::admission::Room;
 use crate::body::RequestBody;
 use crate::form::PostForm;
 use crate::response::ResponseBody;
@@ -32,6 +34,8 @@ pub struct ApiRequest {
     pub caller: Caller,
     /// How the request was signed.
     pub auth: AuthKind,
+    /// When, in seconds since 1970; of Signature Version 4 in the header or the query only.
+    pub signed_at_seconds: Option<u64>,
     /// Of an upload by form: what it says beside headers and key.
     pub form: Option<Box<PostForm>>,
     /// The body. Reading from it sends `100 Continue` to a client that waits for it.
@@ -42,12 +46,16 @@ pub struct ApiRequest {
     pub remote: IpAddr,
     /// Whether the request came over TLS.
     pub secure: bool,
+    /// The version of TLS, as `1.3`.
+    pub tls_version: Option<&'static str>,
     /// Path and query as they came. The query may hold a signature: not for logs.
     pub uri: Uri,
     /// Host name as the client sent it, with port.
     pub host: String,
     /// The host is a website's: nobody signed, and browsers are answered.
     pub website: bool,
+    /// Memory for what is read for the answer.
+    pub room: Room,
 }
 
 impl ApiRequest {
@@ -239,6 +247,40 @@ pub type ApiResponse = http::Response<ResponseBody>;
 /// Put into a response's extensions by a backend: the operation that was served, for metrics and the access log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct OperationName(pub &'static str);
+
+/// Put into a response's extensions by a backend that wants to hear how the request ended.
+#[derive(Clone)]
+pub struct WhenDone(pub Arc<dyn Fn(&Done<'_>) + Send + Sync>);
+
+/// How a request ended: its answer was sent, or given up.
+#[derive(Clone, Copy, Debug)]
+pub struct Done<'a> {
+    /// Status of the answer.
+    pub status: u16,
+    /// Code of the error that it told.
+    pub error: Option<&'a str>,
+    /// Bytes of the request's body as they came.
+    pub bytes_received: u64,
+    /// Bytes of the answer's body.
+    pub bytes_sent: u64,
+    /// From the head of the request to the end of the answer.
+    pub time: Duration,
+    /// From the head of the request to the head of the answer.
+    pub answered_after: Duration,
+    /// Version of HTTP.
+    pub version: Version,
+    /// How the connection is protected.
+    pub tls: Option<&'a TlsSession>,
+}
+
+/// What was agreed on for a connection, in the names that AWS's logs have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsSession {
+    /// As in `TLSv1.3`.
+    pub version: &'static str,
+    /// As in `ECDHE-RSA-AES128-GCM-SHA256`.
+    pub cipher_suite: String,
+}
 
 /// The pages below `/-/`.
 pub trait AdminPages: Send + Sync + 'static {

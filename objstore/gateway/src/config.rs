@@ -61,10 +61,13 @@ pub struct TlsFiles {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// Open connections; more wait in the listen queue.
+    /// Open connections; more wait in the listen queue. An address that has its share is not let in.
     pub connections_max: usize,
-    /// Requests in work; more are answered 503 `SlowDown`.
+    /// Requests in work; more, and more than a client's share of them, are answered 503 `SlowDown`.
     pub concurrent_requests_max: usize,
+    /// Memory for bodies of requests and answers in work, counted by what each may hold at most; what would take more is
+    /// answered 503 `SlowDown`.
+    pub memory_bytes_max: u64,
     /// Names and values of all headers of a request.
     pub header_bytes_max: usize,
     /// Headers of a request.
@@ -103,6 +106,7 @@ impl Default for Limits {
         Self {
             connections_max: 8192,
             concurrent_requests_max: 2048,
+            memory_bytes_max: 512 << 20,
             header_bytes_max: 32 << 10,
             header_count_max: 200,
             uri_bytes_max: 32 << 10,

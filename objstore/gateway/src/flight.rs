@@ -13,10 +13,13 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Uri};
 use http_body::{Body, Frame, SizeHint};
 use karri_ring_types::{Clock, RequestId};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use crate::activity::Activity;
+use crate::admission::{Room, Slot};
+use crate::api::{Done, TlsSession, WhenDone};
+use crate::error::ApiError;
+use crate::handler::Peer;
 use crate::metrics::Metrics;
 use crate::response::ResponseBody;
 
@@ -35,11 +38,16 @@ pub(crate) struct Flight {
     pub(crate) status: u16,
     pub(crate) error: Option<Cow<'static, str>>,
     pub(crate) received: Arc<AtomicU64>,
-    pub(crate) permit: Option<OwnedSemaphorePermit>,
+    pub(crate) slot: Option<Arc<Slot>>,
     /// The service in whose form errors are told, where it is not S3.
     pub(crate) form_service: Option<&'static str>,
     /// The bucket that the request names, whoever sent it.
     pub(crate) bucket: Option<String>,
+    /// Whom the backend wants told how the request ended.
+    pub(crate) when_done: Option<WhenDone>,
+    version: http::Version,
+    tls: Option<Arc<TlsSession>>,
+    answered_after: Duration,
     sent: u64,
     started: Duration,
     clock: Arc<dyn Clock>,
@@ -51,33 +59,56 @@ impl Flight {
     pub(crate) fn new(
         request_id: RequestId,
         head: &http::request::Parts,
-        remote: IpAddr,
+        peer: &Peer,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
-        activity: Arc<Activity>,
     ) -> Self {
+        let activity = peer.activity.clone();
         activity.request_begins(head.version == http::Version::HTTP_2);
         metrics.in_flight.inc();
         Self {
             request_id,
             method: head.method.clone(),
             uri: head.uri.clone(),
-            remote,
+            remote: peer.remote,
             user_agent: head.headers.get(http::header::USER_AGENT).cloned(),
             access_key: None,
             operation: "none",
             status: STATUS_CLIENT_GONE,
             error: None,
             received: Arc::default(),
-            permit: None,
+            slot: None,
             form_service: None,
             bucket: None,
+            when_done: None,
+            version: head.version,
+            tls: peer.tls.clone(),
+            answered_after: Duration::ZERO,
             sent: 0,
             started: clock.monotonic(),
             clock,
             metrics,
             activity,
         }
+    }
+
+    /// The request was signed with the key: it counts for its share.
+    pub(crate) fn signed_with(&mut self, access_key: Option<&str>) -> Result<(), ApiError> {
+        self.access_key = access_key.map(str::to_owned);
+        match (&self.slot, access_key) {
+            (Some(slot), Some(access_key)) => slot.belongs_to(access_key),
+            _ => Ok(()),
+        }
+    }
+
+    /// Memory for the answer of a request that was let in.
+    pub(crate) fn room(&self) -> Result<Room, ApiError> {
+        self.slot.clone().map(Room).ok_or_else(ApiError::internal)
+    }
+
+    /// The head of the answer is ready.
+    pub(crate) fn answered(&mut self) {
+        self.answered_after = self.clock.monotonic().saturating_sub(self.started);
     }
 }
 
@@ -88,6 +119,18 @@ impl Drop for Flight {
         let time = self.clock.monotonic().saturating_sub(self.started);
         let received = self.received.load(Ordering::Relaxed);
         self.metrics.request(self.operation, self.status, time, received, self.sent);
+        if let Some(WhenDone(tell)) = self.when_done.take() {
+            tell(&Done {
+                status: self.status,
+                error: self.error.as_deref(),
+                bytes_received: received,
+                bytes_sent: self.sent,
+                time,
+                answered_after: self.answered_after,
+                version: self.version,
+                tls: self.tls.as_deref(),
+            });
+        }
         // The query is left out: it may hold a signature or token.
         tracing::info!(
             target: "access",

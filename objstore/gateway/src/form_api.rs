@@ -29,6 +29,8 @@ pub struct FormRequest {
     pub remote: IpAddr,
     /// Whether the request came over TLS.
     pub secure: bool,
+    /// The region of the cluster.
+    pub region: String,
     /// Host name as the client sent it, with port.
     pub host: String,
     /// `User-Agent`, for condition keys.

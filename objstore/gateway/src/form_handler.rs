@@ -60,7 +60,7 @@ impl Shared {
         let now = self.clock.now().as_secs();
         let verified = self.authenticator.verify(&scheme, &signed, self.credentials.as_ref(), now, Some(&hash)).await?;
         let access_key = access_key(&scheme).map(str::to_owned);
-        flight.access_key.clone_from(&access_key);
+        flight.signed_with(access_key.as_deref())?;
         strip_parameters(&mut target.query, verified.kind);
         let mut parameters = target.query;
         let text = std::str::from_utf8(&bytes).map_err(|_| ApiError::invalid_uri())?;
@@ -75,6 +75,7 @@ impl Shared {
             access_key,
             remote: peer.remote,
             secure: peer.secure,
+            region: self.config.region.clone(),
             host: target.host,
             user_agent: text_of(&head.headers, USER_AGENT.as_str()),
             referer: text_of(&head.headers, REFERER.as_str()),

@@ -14,13 +14,13 @@ use http_body::Body;
 use hyper::body::Incoming;
 use karri_ring_types::{Clock, RequestId, Rng};
 use sha2::{Digest, Sha256};
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
 use crate::activity::Activity;
 use crate::admin;
+use crate::admission::{Admission, Room};
 use crate::api::{
-    AdminPages, ApiRequest, ApiResponse, AuthKind, Backend, Caller, Credentials, Crossing, OperationName,
+    AdminPages, ApiRequest, ApiResponse, AuthKind, Backend, Caller, Credentials, Crossing, OperationName, TlsSession,
 };
 use crate::auth::{Authenticator, Head, Scheme, payload, strip_parameters};
 use crate::body::{BodyError, Linger, Pace, RequestBody, Source};
@@ -57,7 +57,7 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     rng: Arc<dyn Rng>,
     pub(crate) authenticator: Authenticator,
-    requests: Arc<Semaphore>,
+    admission: Arc<Admission>,
     host_id: Arc<str>,
     host_id_header: HeaderValue,
 }
@@ -66,7 +66,15 @@ pub(crate) struct Shared {
 pub(crate) struct Peer {
     pub(crate) remote: IpAddr,
     pub(crate) secure: bool,
+    pub(crate) tls: Option<Arc<TlsSession>>,
     pub(crate) activity: Arc<Activity>,
+}
+
+impl Peer {
+    /// The version of TLS as policies have it: `1.3`.
+    fn tls_version(&self) -> Option<&'static str> {
+        self.tls.as_ref()?.version.strip_prefix("TLSv")
+    }
 }
 
 impl Shared {
@@ -81,10 +89,16 @@ impl Shared {
         let mut name = [0; 48];
         rng.fill(&mut name);
         let host_id = STANDARD.encode(name);
+        let metrics = Arc::new(Metrics::new());
         Self {
             authenticator: Authenticator::new(config.region.clone(), config.sigv2),
-            requests: Arc::new(Semaphore::new(config.limits.concurrent_requests_max.min(Semaphore::MAX_PERMITS))),
-            metrics: Arc::new(Metrics::new()),
+            admission: Admission::new(
+                config.limits.concurrent_requests_max,
+                config.limits.memory_bytes_max,
+                metrics.overloaded.clone(),
+                metrics.memory.clone(),
+            ),
+            metrics,
             host_id_header: HeaderValue::from_str(&host_id).expect("base64 is ASCII"),
             host_id: host_id.into(),
             services: BTreeMap::new(),
@@ -127,8 +141,7 @@ impl Shared {
     ) -> Result<Response<FlightBody>, Infallible> {
         let (head, incoming) = request.into_parts();
         let id = RequestId::generate(self.clock.as_ref(), self.rng.as_ref());
-        let (clock, metrics, activity) = (self.clock.clone(), self.metrics.clone(), peer.activity.clone());
-        let mut flight = Flight::new(id, &head, peer.remote, clock, metrics, activity);
+        let mut flight = Flight::new(id, &head, &peer, self.clock.clone(), self.metrics.clone());
         let mut deadline = Instant::now() + self.config.limits.request_time_max();
         let body = self.open_body(&head, incoming, &flight);
         let head_only = head.method == Method::HEAD;
@@ -151,7 +164,9 @@ impl Shared {
             }
         };
         self.finish(&mut response, &flight, head_only, last);
+        flight.answered();
         flight.status = response.status().as_u16();
+        flight.when_done = response.extensions_mut().remove();
         flight.error = response.extensions_mut().remove::<ErrorCode>().map(|code| code.0);
         if let Some(OperationName(name)) = response.extensions_mut().remove() {
             flight.operation = name;
@@ -215,15 +230,11 @@ impl Shared {
             flight.operation = "Admin";
             return admin::answer(target.key.as_deref(), &head.method, self.admin.as_ref(), &self.metrics);
         }
-        let Ok(permit) = self.requests.clone().try_acquire_owned() else {
-            self.metrics.overloaded.inc();
-            return Err(ApiError::slow_down());
-        };
-        flight.permit = Some(permit);
+        flight.slot = Some(self.admission.admit(peer.remote, body.decoded_length())?);
         context.resource = target.resource();
         flight.bucket.clone_from(&target.bucket);
         if target.website {
-            return self.answer_website(head, target, body, peer, context).await;
+            return self.answer_website(head, target, body, peer, (context, flight.room()?)).await;
         }
         if looks_like_form(&head, &target) && self.forms.contains_key(UNSIGNED_SERVICE) {
             flight.form_service = Some(UNSIGNED_SERVICE);
@@ -248,7 +259,7 @@ impl Shared {
         let (body, hash) = self.hash_unnamed(&scheme, body).await?;
         let authenticator = &self.authenticator;
         let verified = authenticator.verify(&scheme, &signed, self.credentials.as_ref(), now, hash.as_deref()).await?;
-        flight.access_key = access_key(&scheme).map(str::to_owned);
+        flight.signed_with(access_key(&scheme))?;
         let payload = verified.payload.or_framed(&head.headers)?;
         context.bucket.clone_from(&target.bucket);
         context.key.clone_from(&target.key);
@@ -266,14 +277,17 @@ impl Shared {
             headers: head.headers,
             caller: verified.caller,
             auth: verified.kind,
+            signed_at_seconds: verified.signed_at,
             form: None,
             body,
             resource: context.resource.clone(),
             remote: peer.remote,
             secure: peer.secure,
+            tls_version: peer.tls_version(),
             uri: target.uri,
             host: target.host,
             website: false,
+            room: flight.room()?,
         };
         Ok(backend.call(request).await)
     }
@@ -294,7 +308,7 @@ impl Shared {
         let sent = form::Sent { boundary, bucket: &bucket, headers: &head.headers };
         let now = self.clock.now().as_secs();
         let verified = form::verify(&self.authenticator, self.credentials.as_ref(), now, sent, body).await?;
-        flight.access_key = verified.access_key;
+        flight.signed_with(verified.access_key.as_deref())?;
         target.key = Some(verified.key);
         target.check()?;
         context.key.clone_from(&target.key);
@@ -309,14 +323,17 @@ impl Shared {
             headers: verified.headers,
             caller: verified.caller,
             auth: verified.kind,
+            signed_at_seconds: None,
             form: Some(Box::new(verified.form)),
             body: verified.body,
             resource: context.resource.clone(),
             remote: peer.remote,
             secure: peer.secure,
+            tls_version: peer.tls_version(),
             uri: target.uri,
             host: target.host,
             website: false,
+            room: flight.room()?,
         };
         Ok(self.backend.call(request).await)
     }
@@ -328,7 +345,7 @@ impl Shared {
         target: Target,
         body: RequestBody,
         peer: &Peer,
-        context: &mut ErrorContext,
+        (context, room): (&mut ErrorContext, Room),
     ) -> Result<ApiResponse, ApiError> {
         target.check()?;
         context.bucket.clone_from(&target.bucket);
@@ -343,14 +360,17 @@ impl Shared {
             headers: head.headers,
             caller: Caller::Anonymous,
             auth: AuthKind::Anonymous,
+            signed_at_seconds: None,
             form: None,
             body,
             resource: context.resource.clone(),
             remote: peer.remote,
             secure: peer.secure,
+            tls_version: peer.tls_version(),
             uri: target.uri,
             host: target.host,
             website: true,
+            room,
         };
         Ok(self.backend.call(request).await)
     }

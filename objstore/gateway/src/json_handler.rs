@@ -64,7 +64,7 @@ impl Shared {
         let now = self.clock.now().as_secs();
         let verified = self.authenticator.verify(&scheme, &signed, self.credentials.as_ref(), now, Some(&hash)).await?;
         let access_key = access_key(&scheme).map(str::to_owned);
-        flight.access_key.clone_from(&access_key);
+        flight.signed_with(access_key.as_deref())?;
         let Caller::Principal(caller) = verified.caller else { return Err(not_signed()) };
         let request = JsonRequest {
             request_id,

@@ -22,8 +22,11 @@
 
 mod activity;
 mod admin;
+mod admission;
 mod api;
 mod auth;
+#[cfg(test)]
+mod benches;
 mod body;
 mod config;
 mod error;
@@ -43,9 +46,10 @@ mod server;
 mod target;
 mod tls;
 
+pub use self::admission::Room;
 pub use self::api::{
     AdminPages, ApiRequest, ApiResponse, AuthKind, Backend, Caller, Credential, CredentialRefusal, Credentials,
-    Crossing, OperationName, Principal, Secret,
+    Crossing, Done, OperationName, Principal, Secret, TlsSession, WhenDone,
 };
 pub use self::body::{BodyError, RequestBody};
 pub use self::config::{GatewayConfig, Limits, TlsFiles};
@@ -55,3 +59,4 @@ pub use self::form_api::{FormBackend, FormRequest, FormResponse};
 pub use self::json_api::{JSON_MEDIA_TYPE, JsonBackend, JsonRequest};
 pub use self::response::ResponseBody;
 pub use self::server::Gateway;
+pub use self::tls::check_tls_files;

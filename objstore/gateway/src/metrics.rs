@@ -33,6 +33,8 @@ pub(crate) struct Metrics {
     durations: Family<OperationLabels, Histogram, fn() -> Histogram>,
     pub(crate) in_flight: Gauge,
     pub(crate) connections: Gauge,
+    pub(crate) connections_refused: Counter,
+    pub(crate) memory: Gauge,
     pub(crate) overloaded: Counter,
     received: Counter<u64, AtomicU64>,
     sent: Counter<u64, AtomicU64>,
@@ -47,6 +49,8 @@ impl Metrics {
             durations: Family::new_with_constructor(durations),
             in_flight: Gauge::default(),
             connections: Gauge::default(),
+            connections_refused: Counter::default(),
+            memory: Gauge::default(),
             overloaded: Counter::default(),
             received: Counter::default(),
             sent: Counter::default(),
@@ -60,6 +64,12 @@ impl Metrics {
         );
         registry.register("karri_http_requests_in_flight", "Requests in work", metrics.in_flight.clone());
         registry.register("karri_http_connections", "Open connections", metrics.connections.clone());
+        registry.register(
+            "karri_http_connections_refused",
+            "Connections closed because their address has its share",
+            metrics.connections_refused.clone(),
+        );
+        registry.register("karri_http_memory_bytes", "Memory taken for bodies", metrics.memory.clone());
         registry.register("karri_http_overloaded", "Requests answered SlowDown", metrics.overloaded.clone());
         registry.register("karri_http_received_bytes", "Bytes of request bodies", metrics.received.clone());
         registry.register("karri_http_sent_bytes", "Bytes of response bodies", metrics.sent.clone());

@@ -1,7 +1,7 @@
 //! Listening, connections and their end.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use karri_ring_types::{Clock, Rng};
+use parking_lot::Mutex;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -19,12 +20,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::activity::{Activity, TrackedIo, Verdict};
-use crate::api::{AdminPages, Backend, Credentials};
+use crate::admission::{Shares, network_of};
+use crate::api::{AdminPages, Backend, Credentials, TlsSession};
 use crate::config::{GatewayConfig, Limits};
 use crate::form_api::FormBackend;
 use crate::handler::{Peer, Shared};
 use crate::json_api::JsonBackend;
-use crate::tls::Tls;
+use crate::tls::{self, Tls};
 
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 1024;
@@ -101,6 +103,7 @@ impl Gateway {
         let shared = Arc::new(shared);
         let limits = shared.config.limits.clone();
         let connections = Arc::new(Semaphore::new(limits.connections_max.min(Semaphore::MAX_PERMITS)));
+        let shares = Arc::new(Mutex::new(Shares::new(limits.connections_max as u64)));
         let tasks = TaskTracker::new();
         let abort = CancellationToken::new();
         let _abort_at_the_end = abort.clone().drop_guard();
@@ -108,6 +111,11 @@ impl Gateway {
             tasks.spawn(tls.clone().watch(limits.tls_reload_interval(), shutdown.clone()));
         }
         while let Some((stream, remote, slot)) = accept(&listener, &connections, &shutdown).await {
+            let Some(share) = Share::take(&shares, remote.ip()) else {
+                tracing::debug!(%remote, "connection closed: the address has its share");
+                shared.metrics.connections_refused.inc();
+                continue;
+            };
             let connection = Connection {
                 shared: shared.clone(),
                 tls: tls.clone(),
@@ -115,7 +123,7 @@ impl Gateway {
                 shutdown: shutdown.clone(),
                 abort: abort.clone(),
             };
-            tasks.spawn(connection.run(stream, slot));
+            tasks.spawn(connection.run(stream, (share, slot)));
         }
         drop(listener);
         tasks.close();
@@ -153,6 +161,26 @@ async fn accept(
     }
 }
 
+/// A connection's part of what its address may have.
+struct Share {
+    shares: Arc<Mutex<Shares<IpAddr>>>,
+    address: IpAddr,
+}
+
+impl Share {
+    fn take(shares: &Arc<Mutex<Shares<IpAddr>>>, remote: IpAddr) -> Option<Self> {
+        let address = network_of(remote);
+        let taken = shares.lock().take(&address, 1);
+        taken.then(|| Self { shares: shares.clone(), address })
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.shares.lock().give_back(&self.address, 1);
+    }
+}
+
 /// Counts a connection while it is open, however it ends.
 struct Counted(Gauge);
 
@@ -178,13 +206,14 @@ struct Connection {
 }
 
 impl Connection {
-    async fn run(self, stream: TcpStream, slot: OwnedSemaphorePermit) {
-        let _slot = slot;
+    async fn run(self, stream: TcpStream, place: (Share, OwnedSemaphorePermit)) {
+        // The share is given back first: whoever gets the place may be of the same address.
+        let _place = place;
         let _counted = Counted::new(&self.shared.metrics.connections);
         // Answers are written whole; waiting for more would only delay them.
         let _ = stream.set_nodelay(true);
         match &self.tls {
-            None => self.drive(stream).await,
+            None => self.drive(stream, None).await,
             Some(tls) => {
                 let limit = self.shared.config.limits.header_read_timeout();
                 let handshake = timeout(limit, tls.acceptor().accept(stream));
@@ -193,7 +222,10 @@ impl Connection {
                     accepted = handshake => Some(accepted),
                 };
                 match accepted {
-                    Some(Ok(Ok(stream))) => self.drive(stream).await,
+                    Some(Ok(Ok(stream))) => {
+                        let session = tls::session(stream.get_ref().1);
+                        self.drive(stream, session).await;
+                    }
                     Some(Ok(Err(error))) => {
                         tracing::debug!(remote = %self.remote, %error, "tls handshake failed");
                     }
@@ -204,10 +236,14 @@ impl Connection {
     }
 
     /// Speaks HTTP until the connection ends, by itself or by one of its bounds.
-    async fn drive<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(&self, stream: S) {
+    async fn drive<S>(&self, stream: S, tls: Option<Arc<TlsSession>>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let limits = &self.shared.config.limits;
         let activity = Arc::new(Activity::new());
-        let peer = Arc::new(Peer { remote: self.remote.ip(), secure: self.tls.is_some(), activity: activity.clone() });
+        let (remote, secure) = (self.remote.ip(), self.tls.is_some());
+        let peer = Arc::new(Peer { remote, secure, tls, activity: activity.clone() });
         let shared = self.shared.clone();
         let service = service_fn(move |request| shared.clone().serve(peer.clone(), request));
         let builder = builder(limits);

@@ -70,6 +70,7 @@ async fn tls_speaks_both_protocols() {
     tokio::spawn(connection);
     let response = sender.send_request(http2_request("https", "GET", "/bucket/key?size=9", b"")).await.unwrap();
     assert_eq!(response.status(), 200);
+    assert_eq!(response.headers()["x-test-tls"], "1.3");
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes().len(), 9);
     drop(sender);
     drop(one);

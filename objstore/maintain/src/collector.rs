@@ -14,6 +14,7 @@ use karri_ring_types::{Clock, RangeId, Rng};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use crate::lifecycle::Attempts;
 use crate::{Counters, LifecycleConfig};
 
 /// How eagerly garbage is collected.
@@ -81,6 +82,7 @@ pub struct Maintenance {
     pub(crate) config: MaintainConfig,
     pub(crate) counters: Arc<Counters>,
     cursors: Mutex<HashMap<RangeId, Cursors>>,
+    pub(crate) attempts: Attempts,
 }
 
 impl Maintenance {
@@ -92,8 +94,8 @@ impl Maintenance {
         rng: Arc<dyn Rng>,
         config: MaintainConfig,
     ) -> Arc<Self> {
-        let (counters, cursors) = (Arc::default(), Mutex::default());
-        Arc::new(Self { meta, service, clock, rng, config, counters, cursors })
+        let (counters, cursors, attempts) = Default::default();
+        Arc::new(Self { meta, service, clock, rng, config, counters, cursors, attempts })
     }
 
     /// What happened so far.

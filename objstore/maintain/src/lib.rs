@@ -13,10 +13,12 @@
 
 mod collector;
 mod counters;
+mod fsck;
 mod lifecycle;
 mod orphans;
 
 pub use collector::{MaintainConfig, Maintenance, Round};
 pub use counters::Counters;
+pub use fsck::{Fsck, FsckOptions, HeldPage, MetadataPage};
 pub use lifecycle::LifecycleConfig;
 pub use orphans::OrphanVerdicts;

@@ -2,6 +2,7 @@
 //! has come is kept in the range, so the next leader goes on there; what is due is decided on again by the range that
 //! holds it, so doing a page twice does nothing twice.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,8 @@ use karri_objstore_service::{
     lifecycle_page,
 };
 use karri_ring_meta::SYSTEM_RANGE;
-use karri_ring_types::RangeId;
+use karri_ring_types::{RangeId, Timestamp};
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::Maintenance;
@@ -29,6 +31,11 @@ pub struct LifecycleConfig {
     pub pause_between_pages: Duration,
     /// Actions that are under way at a time.
     pub in_flight_max: usize,
+    /// Age from which what was read is read again before more is done: rules may have changed, and leaders.
+    pub page_age_max: Duration,
+    /// Times that a page is tried whose actions fail. Then the pass goes on, and the next one finds what is left: one
+    /// object that cannot be read does not keep the others for ever.
+    pub page_attempts_max: u32,
 }
 
 impl Default for LifecycleConfig {
@@ -39,6 +46,8 @@ impl Default for LifecycleConfig {
             rows_per_page: 1000,
             pause_between_pages: Duration::from_millis(20),
             in_flight_max: 8,
+            page_age_max: Duration::from_secs(30),
+            page_attempts_max: 5,
         }
     }
 }
@@ -93,7 +102,6 @@ impl Maintenance {
                 }
             }
         }
-        self.counters.lifecycle(done);
         done
     }
 
@@ -121,8 +129,14 @@ impl Maintenance {
                 }
                 None => return done,
             };
-            let Some(count) = self.apply_all(actions).await else { return done };
+            let Applied { done: count, left, late } = self.apply_all(actions, now).await;
             done += count;
+            if late > 0 && left == 0 {
+                continue;
+            }
+            if !self.attempts.go_on(bucket.key(), left, config.page_attempts_max) {
+                return done;
+            }
             let ended = next.is_none();
             let progress = LifecycleProgress { pass, cursor: next.clone() };
             if let Err(error) = self.service.keep_lifecycle_progress(&bucket, progress).await {
@@ -137,24 +151,78 @@ impl Maintenance {
         }
     }
 
-    /// Does all that is due on a page; `None` when something is left, so that the page is looked at again.
-    async fn apply_all(&self, actions: Vec<LifecycleAction>) -> Option<u64> {
-        let results: Vec<_> = futures::stream::iter(
-            actions.into_iter().map(|action| async move { self.service.apply_lifecycle(&action).await }),
-        )
-        .buffer_unordered(self.config.lifecycle.in_flight_max.max(1))
-        .collect()
-        .await;
-        let mut done = 0;
-        for result in results {
+    /// Does what is due on a page that was read at `read`.
+    async fn apply_all(&self, actions: Vec<LifecycleAction>, read: Timestamp) -> Applied {
+        let apply = |action| async move {
+            match self.clock.now().since(read) < self.config.lifecycle.page_age_max {
+                true => Some(self.service.apply_lifecycle(&action).await),
+                false => None,
+            }
+        };
+        let actions = futures::stream::iter(actions.into_iter().map(apply));
+        let mut results = actions.buffer_unordered(self.config.lifecycle.in_flight_max.max(1));
+        let mut applied = Applied::default();
+        while let Some(result) = results.next().await {
             match result {
-                Ok(applied) => done += u64::from(applied),
-                Err(error) => {
+                None => applied.late += 1,
+                Some(Ok(true)) => {
+                    applied.done += 1;
+                    self.counters.lifecycle();
+                }
+                Some(Ok(false)) => {}
+                Some(Err(error)) => {
                     tracing::debug!(%error, "a lifecycle action is left for later");
-                    return None;
+                    applied.left += 1;
                 }
             }
         }
-        Some(done)
+        applied
+    }
+}
+
+/// What became of the actions of a page.
+#[derive(Default)]
+struct Applied {
+    done: u64,
+    /// They failed.
+    left: u64,
+    /// They were not begun before the page was too old.
+    late: u64,
+}
+
+/// How often the page was tried at which the pass through a bucket stands, where that failed.
+#[derive(Default)]
+pub(crate) struct Attempts(Mutex<HashMap<Vec<u8>, u32>>);
+
+impl Attempts {
+    /// Whether the pass goes on behind a page of which so many actions failed, or the page is tried again.
+    fn go_on(&self, bucket: &[u8], left: u64, attempts_max: u32) -> bool {
+        let mut attempts = self.0.lock();
+        let failed = attempts.remove(bucket).unwrap_or(0) + 1;
+        if left > 0 && failed < attempts_max {
+            attempts.insert(bucket.to_vec(), failed);
+            return false;
+        }
+        if left > 0 {
+            tracing::warn!(left, "lifecycle actions that fail are left for the next pass");
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_that_fails_is_tried_again_and_then_left_for_the_next_pass() {
+        let attempts = Attempts::default();
+        for _ in 0..2 {
+            assert!(!attempts.go_on(b"a", 1, 3) && !attempts.go_on(b"a", 7, 3), "tried again");
+            assert!(attempts.go_on(b"b", 0, 3), "another bucket");
+            assert!(attempts.go_on(b"a", 1, 3), "for the third time");
+        }
+        assert!(!attempts.go_on(b"a", 1, 3) && attempts.go_on(b"a", 0, 3), "it went well");
+        assert!(attempts.0.lock().is_empty());
     }
 }

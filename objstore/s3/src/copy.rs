@@ -35,9 +35,9 @@ const RANGE: &str = "x-amz-copy-source-range";
 pub(crate) async fn copy_object(s3: &S3, request: &ApiRequest) -> S3Result<ApiResponse> {
     let (bucket, key) = object_of(request)?;
     headers::refuse_unsupported_write(&request.headers)?;
-    let (source, source_version) = admitted_source(s3, request).await?;
     let replaces_metadata = directive(&request.headers, "x-amz-metadata-directive", "Unknown metadata directive.")?;
     let replaces_tags = directive(&request.headers, "x-amz-tagging-directive", "Unknown tagging directive.")?;
+    let (source, source_version) = admitted_source(s3, request, !replaces_tags).await?;
     let storage_class = headers::storage_class(&request.headers)?;
     let website_redirect = headers::website_redirect(&request.headers)?;
     let encrypts = request.headers.keys().any(|name| name.as_str().starts_with("x-amz-server-side-encryption"));
@@ -106,7 +106,7 @@ pub(crate) async fn upload_part_copy(s3: &S3, request: &ApiRequest) -> S3Result<
     let (bucket, key) = object_of(request)?;
     let (upload_id, part_number) = part_address(request)?;
     let customer_key = encryption::customer_key(s3, request)?;
-    let (source, source_version) = admitted_source(s3, request).await?;
+    let (source, source_version) = admitted_source(s3, request, false).await?;
     let range = match text(&request.headers, RANGE)? {
         None => None,
         Some(header) => Some(parse_copy_range(header).ok_or_else(|| malformed_range(header))?),
@@ -144,16 +144,15 @@ pub(crate) async fn upload_part_copy(s3: &S3, request: &ApiRequest) -> S3Result<
     Ok(response)
 }
 
-/// The source, which the caller may read.
-async fn admitted_source(s3: &S3, request: &ApiRequest) -> S3Result<(CopySource, Option<VersionRef>)> {
+/// The source, which the caller may read, and its tags too if they come along.
+async fn admitted_source(s3: &S3, request: &ApiRequest, with_tags: bool) -> S3Result<(CopySource, Option<VersionRef>)> {
     let header = request.headers.get(SOURCE).map(|value| value.as_bytes()).unwrap_or_default();
     let source = parse_copy_source(header)?;
     check_bucket_name(&source.bucket)?;
     check_key(&source.key)?;
     let version = source.version.as_deref().map(parse_version).transpose()?;
-    let action = if version.is_some() { "s3:GetObjectVersion" } else { "s3:GetObject" };
     let target = Target { bucket: &source.bucket, key: Some(&source.key), version };
-    s3.authorize(request, action, &target).await?;
+    s3.authorize_source(request, &target, with_tags).await?;
     s3.check_owner(request, "x-amz-source-expected-bucket-owner", &source.bucket).await?;
     Ok((source, version))
 }

@@ -3,15 +3,17 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use futures::FutureExt as _;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use karri_objstore_gateway::{
     ApiError, ApiRequest, ApiResponse, AuthKind, Backend, Caller, Crossing, ErrorContext, OperationName, Principal,
 };
-use karri_objstore_service::{BucketInfo, ObjectService};
+use karri_objstore_service::{BucketInfo, BucketSettings, ObjectService};
 use karri_objstore_wire::{Operation, WireRequest, route};
 use karri_ring_types::Clock;
 use tracing::Instrument;
 
+use crate::access_log::{self, AccessLog, Seen};
 use crate::authorize::{Identities, says_that_it_pays};
 use crate::error::{S3Result, access_denied, error_with, internal, invalid_argument};
 use crate::fault::{Subject, from_service, from_wire};
@@ -48,6 +50,7 @@ pub struct S3 {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) region: String,
     pub(crate) customer_keys_over_http: bool,
+    pub(crate) access_log: Arc<AccessLog>,
 }
 
 #[async_trait]
@@ -62,7 +65,9 @@ impl Backend for S3 {
         }
         if request.method == Method::OPTIONS {
             let answer = config::cors::preflight(self, &request).await;
-            return self.answered("Preflight", answer, &request);
+            let mut response = self.answered("Preflight", answer, &request);
+            access_log::watch(self, Seen::Preflight, &request, &mut response).await;
+            return response;
         }
         let is_form = request.form.is_some();
         // As far as permissions go, a form is a PUT.
@@ -72,6 +77,7 @@ impl Backend for S3 {
             Ok(operation) => operation.as_str(),
             Err(_) => "Unknown",
         };
+        let seen = operation.as_ref().map_or(Seen::Unknown, |operation| Seen::Operation(*operation));
         let answer = match operation {
             Ok(operation) => {
                 // Every line that is logged below here names the request.
@@ -80,8 +86,12 @@ impl Backend for S3 {
             }
             Err(refusal) => Err(refusal),
         };
+        let is_missing = matches!(&answer, Err(failure) if failure.code == "NoSuchBucket");
         let mut response = self.answered(named, answer, &request);
         config::cors::decorate(self, &request, &mut response).await;
+        if !is_missing {
+            access_log::watch(self, seen, &request, &mut response).await;
+        }
         response
     }
 
@@ -106,6 +116,7 @@ impl S3 {
             clock,
             customer_keys_over_http: config.customer_keys_over_http,
             region: config.region,
+            access_log: Arc::default(),
         }
     }
 
@@ -157,6 +168,16 @@ impl S3 {
     /// The record of `bucket`, which must exist.
     pub(crate) async fn bucket_info(&self, bucket: &str) -> S3Result<BucketInfo> {
         self.service.head_bucket(bucket).await.map_err(|failure| from_service(failure, Subject::bucket(bucket)))
+    }
+
+    /// Settings of `bucket` for what comes after the answer, if they are to be had: who was just told that the metadata
+    /// cannot be reached does not wait for them once more.
+    pub(crate) async fn settings_after(&self, bucket: &str, answered: StatusCode) -> Option<Arc<BucketSettings>> {
+        let settings = self.service.bucket_settings(bucket);
+        match answered {
+            StatusCode::SERVICE_UNAVAILABLE => settings.now_or_never()?.ok(),
+            _ => settings.await.ok(),
+        }
     }
 
     async fn check_expected_owner(&self, operation: Operation, request: &ApiRequest) -> S3Result<()> {

@@ -19,7 +19,7 @@ const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Au
 const SECONDS_PER_DAY: u64 = 86_400;
 
 /// Year, month (1..=12) and day of a day since 1970-01-01 (Howard Hinnant's `civil_from_days`).
-fn civil(days: u64) -> (u64, u64, u64) {
+pub(crate) fn civil(days: u64) -> (u64, u64, u64) {
     let shifted = days + 719_468;
     let era = shifted / 146_097;
     let day_of_era = shifted % 146_097;
@@ -31,15 +31,19 @@ fn civil(days: u64) -> (u64, u64, u64) {
     (year_of_era + era * 400 + u64::from(month <= 2), month, day)
 }
 
+/// `Jan` to `Dec`.
+pub(crate) fn month_name(month: u64) -> &'static str {
+    MONTHS[usize::try_from(month - 1).unwrap_or(0)]
+}
+
 /// `Sun, 06 Nov 1994 08:49:37 GMT`.
 pub(crate) fn http_date(time: Timestamp) -> String {
     let seconds = time.as_secs();
     let (days, rest) = (seconds / SECONDS_PER_DAY, seconds % SECONDS_PER_DAY);
     let (year, month, day) = civil(days);
     let weekday = WEEKDAYS[usize::try_from(days % 7).unwrap_or(0)];
-    let name = MONTHS[usize::try_from(month - 1).unwrap_or(0)];
     let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
-    format!("{weekday}, {day:02} {name} {year:04} {hour:02}:{minute:02}:{second:02} GMT")
+    format!("{weekday}, {day:02} {} {year:04} {hour:02}:{minute:02}:{second:02} GMT", month_name(month))
 }
 
 /// A date of a conditional header in any of the forms that S3 takes: IMF-fixdate with any zone, RFC 850 and asctime

@@ -38,21 +38,21 @@ const CONTEXT_ARN: &str = "aws:s3:arn";
 
 /// The client's key for the object of a request.
 pub(crate) fn customer_key(s3: &S3, request: &ApiRequest) -> S3Result<Option<CustomerKey>> {
-    key_in(s3, request, OWN_KEY)
+    key_in(request, OWN_KEY, s3.customer_keys_over_http)
 }
 
 /// The client's key for the source of a copy.
 pub(crate) fn source_customer_key(s3: &S3, request: &ApiRequest) -> S3Result<Option<CustomerKey>> {
-    key_in(s3, request, SOURCE_KEY)
+    key_in(request, SOURCE_KEY, s3.customer_keys_over_http)
 }
 
-fn key_in(s3: &S3, request: &ApiRequest, prefix: &str) -> S3Result<Option<CustomerKey>> {
+fn key_in(request: &ApiRequest, prefix: &str, over_http: bool) -> S3Result<Option<CustomerKey>> {
     let header = |name: &str| text(&request.headers, &format!("{prefix}{name}"));
     let (algorithm, key, md5) = (header("algorithm")?, header("key")?, header("key-md5")?);
     if (algorithm, key, md5) == (None, None, None) {
         return Ok(None);
     }
-    if !request.secure && !s3.customer_keys_over_http {
+    if !request.secure && !over_http {
         return Err(invalid_request(
             "Requests specifying Server Side Encryption with Customer provided keys must be made over a secure \
              connection.",
@@ -101,7 +101,7 @@ enum Method {
 
 /// What the headers of a write ask for, or else its bucket.
 pub(crate) async fn asked(s3: &S3, request: &ApiRequest, bucket: &str) -> S3Result<Asked> {
-    let given = asked_by_headers(s3, request)?;
+    let given = asked_by_headers(request, s3.customer_keys_over_http)?;
     let by_request = given.is_some();
     let method = match given {
         Some(Method::Kms { key, .. }) => {
@@ -135,6 +135,15 @@ async fn default(s3: &S3, bucket: &str) -> S3Result<Option<Method>> {
     let settings = settings.map_err(|failure| from_service(failure, Subject::bucket(bucket)))?;
     let default = settings.compiled(BucketConfigKind::Encryption, default_of);
     Ok(default.and_then(|default| (*default).clone()))
+}
+
+/// How access logs in a bucket are encrypted: nobody who calls has a named key for them.
+pub(crate) async fn of_logs(s3: &S3, bucket: &str) -> S3Result<Option<Encryption>> {
+    match default(s3, bucket).await? {
+        None => Ok(None),
+        Some(Method::S3) => Ok(Some(Encryption::S3)),
+        Some(_) => Err(invalid_request("access logs are not written where the key service encrypts by default")),
+    }
 }
 
 /// The default encryption in a bucket's document.
@@ -188,11 +197,11 @@ fn context(request: &ApiRequest, bucket: &str, bucket_key: bool) -> S3Result<Vec
     Ok(context)
 }
 
-fn asked_by_headers(s3: &S3, request: &ApiRequest) -> S3Result<Option<Method>> {
+fn asked_by_headers(request: &ApiRequest, over_http: bool) -> S3Result<Option<Method>> {
     let headers = &request.headers;
     let method = text(headers, METHOD.as_str())?;
     let key_id = text(headers, KMS_KEY.as_str())?;
-    if let Some(key) = customer_key(s3, request)? {
+    if let Some(key) = key_in(request, OWN_KEY, over_http)? {
         return match method {
             None => Ok(Some(Method::Customer(key))),
             Some(method) => Err(invalid_argument(
@@ -221,7 +230,7 @@ fn asked_by_headers(s3: &S3, request: &ApiRequest) -> S3Result<Option<Method>> {
             }
             Ok(Some(Method::Kms { key: key_id.map(str::to_owned), bucket_key: false }))
         }
-        (Some("aws:kms:dsse" | "aws:fsx"), _) => Err(header_not_implemented(METHOD.as_str())),
+        (Some("aws:kms:dsse" | "aws:fsx" | "aws:backup"), _) => Err(header_not_implemented(METHOD.as_str())),
         (Some(other), _) => {
             Err(invalid_argument(METHOD.as_str(), other, "The encryption method specified is not supported"))
         }
@@ -256,6 +265,30 @@ pub(crate) fn tell(headers: &mut HeaderMap, mode: Option<&EncryptionMode>, key: 
             if let Some(key) = key {
                 set(headers, CUSTOMER_KEY_MD5, &STANDARD.encode(key.md5()));
             }
+        }
+    }
+}
+
+/// Reads all that a request says of encryption, for a fuzzer: a key is taken with its own MD5 and over TLS only.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn try_headers(request: &ApiRequest) {
+    for prefix in [OWN_KEY, SOURCE_KEY] {
+        if let Ok(Some(key)) = key_in(request, prefix, false) {
+            let claimed = request.headers.get(format!("{prefix}key-md5")).map(|md5| md5.as_bytes());
+            assert!(claimed == Some(STANDARD.encode(key.md5()).as_bytes()), "a key was taken without its MD5");
+            assert!(request.secure, "a key was taken over a connection that others may read");
+        }
+    }
+    let asked = asked_by_headers(request, false);
+    let customer =
+        ["algorithm", "key", "key-md5"].iter().any(|name| request.headers.contains_key(format!("{OWN_KEY}{name}")));
+    if let Ok(method) = asked {
+        assert!(customer == matches!(method, Some(Method::Customer(_))), "the client's key was passed over");
+    }
+    for bucket_key in [false, true] {
+        if let Ok(context) = context(request, "bucket", bucket_key) {
+            let arns = context.iter().filter(|(name, _)| name == CONTEXT_ARN).count();
+            assert!(arns == 1 && context[0].1.starts_with("arn:aws:s3:::bucket"), "a context of another object");
         }
     }
 }

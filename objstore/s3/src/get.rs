@@ -8,8 +8,8 @@ use http::header::{
 use http::{HeaderValue, StatusCode};
 use karri_objstore_gateway::{ApiError, ApiRequest, ApiResponse, Caller, ResponseBody};
 use karri_objstore_service::{
-    CallerKeys, GetRequest, ObjectInfo, PART_NUMBER_MAX, RangeSpec, STORAGE_CLASS_DEFAULT, Served, ServiceError,
-    VersionRef,
+    CallerKeys, GetRequest, ObjectInfo, PART_NUMBER_MAX, READ_AHEAD_BYTES_MAX, RangeSpec, STORAGE_CLASS_DEFAULT,
+    Served, ServiceError, VersionRef,
 };
 
 use crate::S3;
@@ -62,6 +62,7 @@ pub(crate) async fn get_object(s3: &S3, request: &mut ApiRequest) -> S3Result<Ap
     encryption::tell(response.headers_mut(), outcome.info.encryption.as_ref(), customer_key.as_ref());
     tell_end(s3, request, response.headers_mut(), &outcome.info).await;
     let length = outcome.served.length();
+    request.room.reserve(length.min(READ_AHEAD_BYTES_MAX))?;
     let mut content = outcome.content;
     // What fails at once is told as an error; afterwards there is only the connection to cut.
     let first = content.next().await.transpose();

@@ -122,11 +122,20 @@ pub(crate) fn website_redirect(headers: &HeaderMap) -> S3Result<Option<String>> 
     Ok(Some(location))
 }
 
-/// Refuses what a write may ask for and Karri cannot do: appends.
+/// What a write may ask for and Karri cannot do: appends, annotations, locks until an event.
+const WRITES_NOT_SERVED: [&str; 5] = [
+    "x-amz-write-offset-bytes",
+    "x-amz-object-annotation-directive",
+    "x-amz-object-lock-event-hold",
+    "x-amz-object-lock-event-hold-duration-days",
+    "x-amz-object-lock-event-hold-duration-years",
+];
+
+/// Refuses a write that asks for what Karri cannot do.
 pub(crate) fn refuse_unsupported_write(headers: &HeaderMap) -> S3Result<()> {
-    match headers.contains_key("x-amz-write-offset-bytes") {
-        true => Err(header_not_implemented("x-amz-write-offset-bytes")),
-        false => Ok(()),
+    match WRITES_NOT_SERVED.into_iter().find(|name| headers.contains_key(*name)) {
+        Some(name) => Err(header_not_implemented(name)),
+        None => Ok(()),
     }
 }
 
@@ -175,6 +184,7 @@ mod tests {
             refuse_unsupported_write(&map(&[(name, value)])).expect_err(name).code.into_owned()
         };
         assert_eq!(code("x-amz-write-offset-bytes", "1"), "NotImplemented");
+        assert_eq!(code("x-amz-object-lock-event-hold", "ON"), "NotImplemented");
         assert!(refuse_unsupported_write(&map(&[("x-amz-acl", "private")])).is_ok());
     }
 

@@ -18,6 +18,7 @@
 //!
 //! It knows neither connections and signatures (the gateway's) nor how objects are kept (the service's).
 
+mod access_log;
 mod acl;
 mod attributes;
 mod authorize;
@@ -35,6 +36,8 @@ mod encoding;
 mod encryption;
 mod error;
 mod fault;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod get;
 mod headers;
 mod key_service;
@@ -60,6 +63,7 @@ mod version;
 mod versioning;
 mod website;
 
+pub use access_log::AccessLogCounts;
 pub use authorize::{Account, Identities, OneAccount};
 pub use dispatch::{S3, S3Config};
 pub use key_service::{KeyService, KeyUser};

@@ -10,6 +10,7 @@ use karri_objstore_wire::{
     write_put_bucket_lifecycle_configuration,
 };
 use karri_ring_types::Timestamp;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::S3;
 use crate::body::{document, verify_claims};
@@ -24,6 +25,9 @@ const EXPIRATION: HeaderName = HeaderName::from_static("x-amz-expiration");
 const ABORT_DATE: HeaderName = HeaderName::from_static("x-amz-abort-date");
 const ABORT_RULE: HeaderName = HeaderName::from_static("x-amz-abort-rule-id");
 const MINIMUM: HeaderName = HeaderName::from_static("x-amz-transition-default-minimum-object-size");
+
+/// What a rule's name keeps in `x-amz-expiration`, where AWS has it URL-encoded.
+const RULE_KEPT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// PutBucketLifecycleConfiguration.
 pub(crate) async fn put(s3: &S3, request: &mut ApiRequest) -> S3Result<ApiResponse> {
@@ -124,6 +128,7 @@ pub(crate) async fn tell_expiration(s3: &S3, headers: &mut HeaderMap, ending: En
     let read = |bytes: &[u8]| Lifecycle::from_bytes(bytes).unwrap_or_default();
     let Some(lifecycle) = settings.compiled(BucketConfigKind::Lifecycle, read) else { return };
     if let Some((end, rule)) = lifecycle.expiry(key, size, tags, modified) {
+        let rule = utf8_percent_encode(rule, RULE_KEPT);
         set(headers, EXPIRATION, &format!("expiry-date=\"{}\", rule-id=\"{rule}\"", http_date(end)));
     }
 }

@@ -11,6 +11,7 @@ use crate::error::{S3Result, invalid_argument};
 use crate::fault::{Subject, from_service};
 use crate::list::{Encoding, Query};
 use crate::response::{quoted, wire};
+use crate::restore::{archived, statuses};
 use crate::version::parse_version;
 
 /// ListObjectVersions: versions and delete markers, the newest of each key first.
@@ -38,6 +39,11 @@ pub(crate) async fn list_object_versions(s3: &S3, request: &ApiRequest) -> S3Res
     let page = page.map_err(|failure| from_service(failure, Subject::bucket(query.bucket)))?;
     let owner = wire_owner(&s3.bucket_info(query.bucket).await?.owner);
     let (markers, versions): (Vec<_>, Vec<_>) = page.versions.iter().partition(|version| version.delete_marker);
+    let named =
+        versions.iter().map(|version| (&*version.entry.key, &*version.entry.storage_class, Some(version.version)));
+    let archived = archived(request, query.bucket, named)?;
+    // Without a question about restores there is none.
+    let restored = statuses(s3, archived).await.into_iter().chain(std::iter::repeat(None));
     let (next_key, next_version) = page.next.unzip();
     Ok(wire(write_list_object_versions(&types::ListObjectVersionsOutput {
         is_truncated: Some(next_key.is_some()),
@@ -45,7 +51,11 @@ pub(crate) async fn list_object_versions(s3: &S3, request: &ApiRequest) -> S3Res
         version_id_marker: Some(version_marker.unwrap_or_default().to_owned()),
         next_key_marker: query.print(next_key.as_deref()),
         next_version_id_marker: next_version.flatten().map(|version| version.to_string()),
-        versions: versions.into_iter().map(|version| object_version(version, query.encoding, &owner)).collect(),
+        versions: versions
+            .into_iter()
+            .zip(restored)
+            .map(|(version, restored)| object_version(version, query.encoding, &owner, restored))
+            .collect(),
         delete_markers: markers.into_iter().map(|marker| delete_marker(marker, query.encoding, &owner)).collect(),
         name: Some(query.bucket.to_owned()),
         prefix: query.print(Some(query.prefix)),
@@ -57,7 +67,12 @@ pub(crate) async fn list_object_versions(s3: &S3, request: &ApiRequest) -> S3Res
     })))
 }
 
-fn object_version(version: &VersionEntry, encoding: Encoding, owner: &types::Owner) -> types::ObjectVersion {
+fn object_version(
+    version: &VersionEntry,
+    encoding: Encoding,
+    owner: &types::Owner,
+    restore_status: Option<types::RestoreStatus>,
+) -> types::ObjectVersion {
     let entry = &version.entry;
     types::ObjectVersion {
         etag: Some(quoted(&entry.etag)),
@@ -70,7 +85,7 @@ fn object_version(version: &VersionEntry, encoding: Encoding, owner: &types::Own
         is_latest: Some(version.latest),
         last_modified: Some(timestamp(entry.last_modified)),
         owner: Some(entry.owner.as_ref().map_or_else(|| owner.clone(), wire_owner)),
-        ..Default::default()
+        restore_status,
     }
 }
 

@@ -104,6 +104,7 @@ pub(crate) async fn list_multipart_uploads(s3: &S3, request: &ApiRequest) -> S3R
         initiator: Some(wire_initiator(info.owner.as_ref().unwrap_or(&owner))),
         checksum_algorithm: info.checksum_algorithm.map(wire_algorithm),
         checksum_type: info.checksum_type.map(wire_type),
+        ..Default::default()
     };
     Ok(wire(write_list_multipart_uploads(&types::ListMultipartUploadsOutput {
         bucket: Some(bucket.to_owned()),

@@ -19,6 +19,7 @@ use crate::error::{S3Result, error, error_with, invalid_argument, malformed_xml}
 use crate::fault::{Subject, from_service, from_wire};
 use crate::lock::{asked_bypass, whole_second};
 use crate::response::{empty, wire};
+use crate::subresource::not_implemented;
 use crate::version::{named_object, with_version};
 
 /// Longest default retention.
@@ -49,7 +50,8 @@ fn wire_rule(default: DefaultRetention) -> types::ObjectLockRule {
         RetentionPeriod::Days(days) => (Some(integer(days)), None),
         RetentionPeriod::Years(years) => (None, Some(integer(years))),
     };
-    let retention = types::DefaultRetention { mode: Some(wire_mode(default.mode)), days, years };
+    let mode = Some(wire_mode(default.mode));
+    let retention = types::DefaultRetention { mode, days, years, ..Default::default() };
     types::ObjectLockRule { default_retention: Some(retention) }
 }
 
@@ -87,6 +89,9 @@ pub(crate) async fn put_configuration(s3: &S3, request: &mut ApiRequest) -> S3Re
 }
 
 fn default_retention(asked: &types::DefaultRetention) -> S3Result<DefaultRetention> {
+    if asked.default_event_hold.is_some() {
+        return Err(not_implemented());
+    }
     let mode = mode(asked.mode.ok_or_else(malformed_xml)?);
     let (period, value, max) = match (asked.days, asked.years) {
         (Some(days), None) => (RetentionPeriod::Days(days.unsigned_abs()), days, DAYS_MAX),
@@ -108,6 +113,7 @@ pub(crate) async fn get_retention(s3: &S3, request: &ApiRequest) -> S3Result<Api
     let retention = types::ObjectLockRetention {
         mode: Some(wire_mode(retention.mode)),
         retain_until_date: Some(timestamp(retention.until)),
+        ..Default::default()
     };
     Ok(wire(write_get_object_retention(&types::GetObjectRetentionOutput { retention: Some(retention) })))
 }
@@ -150,6 +156,10 @@ pub(crate) async fn put_retention(s3: &S3, request: &mut ApiRequest) -> S3Result
     verify_claims(request, &body)?;
     let input = parse_put_object_retention(&wire_request(request), &body).map_err(from_wire)?;
     let asked = input.retention.ok_or_else(malformed_xml)?;
+    // Locks until an event, which S3 got later.
+    if asked.event_hold.is_some() || asked.event_hold_duration.is_some() {
+        return Err(not_implemented());
+    }
     let retention = match (asked.mode, asked.retain_until_date) {
         (None, None) => None,
         (Some(wire), Some(until)) => {

@@ -19,8 +19,8 @@ use crate::{
 pub const KEY_SIZE_BYTES_MAX: usize = 1024;
 /// Most bytes of one PUT, one part, or the source of one copy.
 pub const UPLOAD_SIZE_BYTES_MAX: u64 = 5 << 30;
-/// Most bytes of an object.
-pub const OBJECT_SIZE_BYTES_MAX: u64 = 5 << 40;
+/// Most bytes of an object: as many as its parts can have, 48.8 TiB (AWS, "Amazon S3 multipart upload limits").
+pub const OBJECT_SIZE_BYTES_MAX: u64 = PART_NUMBER_MAX as u64 * UPLOAD_SIZE_BYTES_MAX;
 /// Least bytes of a part that is not the last.
 pub const PART_SIZE_BYTES_MIN: u64 = 5 << 20;
 /// Most parts of an upload.
@@ -31,7 +31,7 @@ pub const STORAGE_CLASS_DEFAULT: &str = "STANDARD";
 const STORAGE_CLASSES_ARCHIVE: [&str; 2] = ["GLACIER", "DEEP_ARCHIVE"];
 
 /// Whether objects of a storage class are restored before they are read.
-pub(crate) fn is_archive(class: &str) -> bool {
+pub fn is_archive(class: &str) -> bool {
     STORAGE_CLASSES_ARCHIVE.contains(&class)
 }
 

@@ -114,7 +114,7 @@ impl ObjectService {
         Err(ServiceError::SlowDown)
     }
 
-    async fn finish_creation(&self, entry: DirectoryEntry) -> Result<BucketInfo, ServiceError> {
+    pub(crate) async fn finish_creation(&self, entry: DirectoryEntry) -> Result<BucketInfo, ServiceError> {
         let (record, documents) = (entry.record.clone(), entry.documents.clone());
         let create = Command::CreateBucket { id: entry.id, record, documents };
         self.command::<()>(&entry.id.0, &create).await??;
@@ -134,8 +134,13 @@ impl ObjectService {
     async fn delete_known(&self, name: &str, bucket: &KnownBucket) -> Result<(), ServiceError> {
         // Each attempt aborts some of the uploads that are in the way.
         loop {
-            match self.command::<()>(&bucket.id.0, &Command::DeleteBucket { id: bucket.id }).await? {
-                Ok(()) => return self.forget_deleted(name, bucket.id).await,
+            match self.command::<bool>(&bucket.id.0, &Command::DeleteBucket { id: bucket.id }).await? {
+                Ok(is_in_meter) => {
+                    if is_in_meter {
+                        self.settle_deleted(&bucket.info.owner.account_id, bucket.id).await;
+                    }
+                    return self.forget_deleted(name, bucket.id).await;
+                }
                 Err(Refusal::HasUploads(uploads)) => {
                     for (key, upload) in uploads {
                         let route = bucket.id.route(&key);

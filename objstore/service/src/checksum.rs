@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
+use crate::crc_combine::CrcCombiner;
+
 /// A checksum algorithm that a client may choose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ChecksumAlgorithm {
@@ -50,7 +52,7 @@ impl ChecksumAlgorithm {
         }
     }
 
-    fn crc(self) -> Option<CrcAlgorithm> {
+    pub(crate) fn crc(self) -> Option<CrcAlgorithm> {
         match self {
             Self::Crc32 => Some(CrcAlgorithm::Crc32IsoHdlc),
             Self::Crc32c => Some(CrcAlgorithm::Crc32Iscsi),
@@ -142,16 +144,17 @@ pub(crate) fn combine<'a>(
         return None;
     }
     let mut composite = ChecksumHasher::new(algorithm);
+    let mut combiner = CrcCombiner::new(algorithm);
     let mut whole: Option<u64> = None;
     for (checksum, size) in parts {
         let checksum =
             checksum.filter(|sum| sum.algorithm == algorithm && sum.value.len() == algorithm.size_bytes())?;
-        match (kind, algorithm.crc()) {
-            (ChecksumType::FullObject, Some(crc)) => {
+        match (kind, &mut combiner) {
+            (ChecksumType::FullObject, Some(combiner)) => {
                 let value = checksum.value.iter().fold(0, |value, byte| (value << 8) | u64::from(*byte));
                 whole = Some(match whole {
                     None => value,
-                    Some(whole) => crc_fast::checksum_combine(crc, whole, value, size),
+                    Some(whole) => combiner.combine(whole, value, size),
                 });
             }
             _ => composite.update(&checksum.value),

@@ -94,7 +94,7 @@ impl ObjectService {
             acl: request.acl.clone(),
             encryption: request.encryption.clone(),
             keys: request.keys.clone(),
-            quota: request.quota,
+            quota: request.quota.clone(),
             ..PutRequest::default()
         };
         let mut bytes = ContentSource { content: self.content(source, 0..record.size)?, failure: None };
@@ -131,13 +131,13 @@ impl ObjectService {
             return self.command(&route, &Command::CopyWithin(Box::new(copy))).await;
         }
         if record.data == Data::Inline {
-            return self.commit(route, conditions, request.quota, &record, &source.inline).await;
+            return self.commit(route, conditions, request.quota.clone(), &record, &source.inline).await;
         }
         let held = match self.hold(source, route.clone()).await? {
             Ok(held) => held,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        let quota = request.quota;
+        let quota = request.quota.clone();
         self.to_the_end(move |service| async move {
             let mut record = record;
             if let Data::Extents { loan, .. } | Data::Parts { loan, .. } = &mut record.data {

@@ -1,8 +1,10 @@
 //! Keys of rows. All begin with the bucket's id, then the escaped key of the object, so that one range holds all
 //! rows of an object and their order is the order of the keys.
 
+use std::borrow::Cow;
+
 use karri_ring_meta::Table;
-use karri_ring_types::{DataId, VersionId};
+use karri_ring_types::{DataId, Digest, VersionId};
 use serde::{Deserialize, Serialize};
 
 /// Bucket records, by bucket id.
@@ -39,6 +41,15 @@ pub(crate) const BUCKET_NAMES: Table = Table(30);
 pub(crate) const BUCKET_OWNERS: Table = Table(31);
 /// How much is in a bucket, where it is metered. `bucket id`.
 pub(crate) const USAGE: Table = Table(40);
+/// Accounts whose buckets are metered together, in the system range. `account id`.
+pub(crate) const METERED_ACCOUNTS: Table = Table(42);
+/// How much is in all of an account's buckets (`meter id`), and in each as it last told (`meter id | bucket id`).
+pub(crate) const METERS: Table = Table(43);
+/// Changes of an account's buckets that are under way. `meter id | bucket id | reservation id`.
+pub(crate) const RESERVATIONS: Table = Table(44);
+
+/// Moves of versions of many parts that are under way. `route | inverted version id`, as in [`VERSIONS`].
+pub(crate) const MOVES: Table = Table(41);
 
 const ID_BYTES: usize = 16;
 const TERMINATOR: [u8; 2] = [0, 1];
@@ -76,6 +87,33 @@ fn escape(bytes: &[u8], into: &mut Vec<u8>) {
     }
 }
 
+/// Where the meter of an account is: in some range of data, whichever its digest falls in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MeterId(pub(crate) [u8; ID_BYTES]);
+
+impl MeterId {
+    /// The meter of an account.
+    pub(crate) fn of(account_id: &str) -> Self {
+        let digest = Digest::of(format!("meter of account {account_id}").as_bytes());
+        Self(std::array::from_fn(|at| digest.0[at]))
+    }
+
+    /// The row of one bucket, in [`METERS`].
+    pub(crate) fn bucket(self, bucket: BucketId) -> Vec<u8> {
+        [self.0, bucket.0].concat()
+    }
+
+    /// A row of [`RESERVATIONS`].
+    pub(crate) fn reservation(self, bucket: BucketId, id: DataId) -> Vec<u8> {
+        with_id(&self.bucket(bucket), id.0)
+    }
+}
+
+/// The bucket that a row of [`RESERVATIONS`] is of.
+pub(crate) fn reserved_bucket(row: &[u8]) -> Option<BucketId> {
+    Some(BucketId(row.get(ID_BYTES..2 * ID_BYTES)?.try_into().ok()?))
+}
+
 /// A row's key taken apart: the object's key, and what follows the route.
 pub(crate) struct RowKey<'a> {
     pub(crate) route: &'a [u8],
@@ -85,21 +123,40 @@ pub(crate) struct RowKey<'a> {
 
 /// Takes a row's key apart. `None` when it is not one.
 pub(crate) fn parse(row: &[u8]) -> Option<RowKey<'_>> {
+    let SplitKey { route, key, rest } = split(row)?;
+    Some(RowKey { route, key: String::from_utf8(key.into_owned()).ok()?, rest })
+}
+
+/// As [`RowKey`], the object's key as bytes and, without zeros in it, where it lies.
+pub(crate) struct SplitKey<'a> {
+    pub(crate) route: &'a [u8],
+    pub(crate) key: Cow<'a, [u8]>,
+    pub(crate) rest: &'a [u8],
+}
+
+/// As [`parse`].
+pub(crate) fn split(row: &[u8]) -> Option<SplitKey<'_>> {
     let escaped = row.get(ID_BYTES..)?;
-    let mut key = Vec::with_capacity(escaped.len());
+    let mut unescaped = Vec::new();
     let mut at = 0;
     loop {
-        let zero = escaped[at..].iter().position(|byte| *byte == 0)? + at;
-        key.extend_from_slice(&escaped[at..zero]);
+        let zero = memchr::memchr(0, &escaped[at..])? + at;
         match *escaped.get(zero + 1)? {
-            0xff => key.push(0),
+            0xff => unescaped.extend_from_slice(&escaped[at..=zero]),
             1 => {
-                let (route, rest) = row.split_at(ID_BYTES + zero + 2);
-                return Some(RowKey { route, key: String::from_utf8(key).ok()?, rest });
+                let (route, rest) = row.split_at(ID_BYTES + zero + TERMINATOR.len());
+                let key = match at {
+                    0 => Cow::Borrowed(&escaped[..zero]),
+                    _ => {
+                        unescaped.extend_from_slice(&escaped[at..zero]);
+                        Cow::Owned(unescaped)
+                    }
+                };
+                return Some(SplitKey { route, key, rest });
             }
             _ => return None,
         }
-        at = zero + 2;
+        at = zero + ZERO.len();
     }
 }
 

@@ -24,14 +24,21 @@ mod cipher;
 mod classes;
 mod conditions;
 mod copy;
+mod crc_combine;
 mod delete;
 mod error;
 mod evaluator;
+#[cfg(test)]
+mod golden_tests;
+mod inspect;
 mod keys;
 mod lifecycle;
 mod list;
+mod listed;
 mod maintenance;
 mod messages;
+mod meter_messages;
+mod moves;
 mod operations;
 mod part_copy;
 mod ports;
@@ -53,18 +60,21 @@ mod versioning;
 pub use api::{
     BucketInfo, ByteSource, Content, ContentHeaders, CreateBucketRequest, GetOutcome, GetRequest, HeadOutcome,
     KEY_SIZE_BYTES_MAX, OBJECT_SIZE_BYTES_MAX, ObjectInfo, Owner, PART_NUMBER_MAX, PART_SIZE_BYTES_MIN, PutOutcome,
-    PutRequest, RangeSpec, STORAGE_CLASS_DEFAULT, Served, ServedPart, UPLOAD_SIZE_BYTES_MAX,
+    PutRequest, RangeSpec, STORAGE_CLASS_DEFAULT, Served, ServedPart, UPLOAD_SIZE_BYTES_MAX, is_archive,
 };
 pub use checksum::{Checksum, ChecksumAlgorithm, ChecksumType};
 pub use cipher::{CustomerKey, Encryption, EncryptionMode, NamedKey};
 pub use classes::{STORAGE_CLASSES, StorageClasses, UnknownClass};
 pub use conditions::{Conditions, EtagCondition};
 pub use error::{KeyFault, ServiceError, SourceError};
+pub use inspect::{Fault, FaultKind, Holding, InspectCursor, Inspection, Standing, Wanted};
+pub use karri_ring_node::READ_AHEAD_BYTES_MAX;
 pub use lifecycle::{
     Cursor, Lifecycle, LifecycleAction, LifecycleBucket, LifecycleDay, LifecycleFilter, LifecyclePage,
     LifecycleProgress, LifecycleRule, LifecycleTime, NoncurrentTime, TransitionMinimum, lifecycle_buckets,
     lifecycle_page,
 };
+pub use listed::{EtagText, ListedObject, ListedObjects, ListedOwner};
 pub use maintenance::{CollectOutcome, Expired, WorkItem, WorkList, WorkPage, expired, work};
 pub use operations::{
     CompleteRequest, CompletedPart, CopyOutcome, CopyRequest, CreateUploadOutcome, CreateUploadRequest, DeleteItem,
@@ -74,7 +84,7 @@ pub use operations::{
     VersionsPage,
 };
 pub use ports::{CallerKeys, NamedKeys};
-pub use quota::Quota;
+pub use quota::{AccountQuota, Quota};
 pub use rename::RenameRequest;
 pub use service::{ObjectService, ServiceConfig};
 pub use settings::{BucketConfigKind, BucketSettings};

@@ -1,9 +1,12 @@
 //! Listings, put together from the ranges of a bucket.
 
+use bytes::Bytes;
+
 use crate::api::STORAGE_CLASS_DEFAULT;
 use crate::buckets::in_bucket;
 use crate::evaluator::first_row;
 use crate::keys::{self, BucketId};
+use crate::listed::ListedObjects;
 use crate::messages::{Answer, Line, ListQuery, Listed, ListedPage, Query, VersionLine};
 use crate::records::{CurrentRecord, UploadRecord, decode};
 use crate::{
@@ -29,10 +32,22 @@ impl ObjectService {
     /// # Errors
     /// `NoSuchBucket`, `Unavailable`.
     pub async fn list_objects(&self, request: ListRequest) -> Result<ListPage, ServiceError> {
+        self.listed_objects(request).await?.into_page()
+    }
+
+    /// As [`ObjectService::list_objects`], and what is listed stays where the ranges' answers lie.
+    ///
+    /// # Errors
+    /// As [`ObjectService::list_objects`].
+    pub async fn listed_objects(&self, request: ListRequest) -> Result<ListedObjects, ServiceError> {
         in_bucket!(self, &request.bucket, |bucket| {
             let from = first_row(bucket.id, &request.prefix, request.delimiter.as_deref(), request.after.as_deref());
             let listing = Listing { listed: Listed::Objects, request: &request, from, after_version: None };
-            self.lines(bucket.id, listing).await.and_then(|(lines, more)| objects_page(lines, more))
+            let page = self.lines::<ListedObjects>(bucket.id, listing).await;
+            page.map(|(mut page, more)| {
+                page.next = page.last().filter(|_| more);
+                page
+            })
         })
     }
 
@@ -51,7 +66,7 @@ impl ObjectService {
                 from = next.max(bucket.id.prefix(&list.prefix));
             }
             let listing = Listing { listed: Listed::Uploads, request: &list, from, after_version: None };
-            self.lines(bucket.id, listing).await.map(|(lines, more)| uploads_page(lines, more))
+            self.lines::<Vec<Line>>(bucket.id, listing).await.map(|(lines, more)| uploads_page(lines, more))
         })
     }
 
@@ -72,41 +87,35 @@ impl ObjectService {
                 }
             }
             let listing = Listing { listed: Listed::Versions, request: &list, from, after_version: after };
-            self.lines(bucket.id, listing).await.map(|(lines, more)| versions_page(lines, more))
+            self.lines::<Vec<Line>>(bucket.id, listing).await.map(|(lines, more)| versions_page(lines, more))
         })
     }
 
     /// Up to as many lines as are asked for, and whether there are more.
-    async fn lines(&self, bucket: BucketId, listing: Listing<'_>) -> Result<(Vec<Line>, bool), ServiceError> {
+    async fn lines<L: Lines>(&self, bucket: BucketId, listing: Listing<'_>) -> Result<(L, bool), ServiceError> {
         let Listing { listed, request, mut from, mut after_version } = listing;
         let limit = usize::try_from(request.limit.min(LINES_PER_PAGE_MAX)).unwrap_or(usize::MAX);
-        let mut lines: Vec<Line> = Vec::new();
+        let mut lines = L::default();
         loop {
-            let told = match lines.last() {
-                Some(Line::Prefix(prefix)) => Some(prefix.clone()),
-                _ => None,
-            };
             let query = ListQuery {
                 bucket,
                 listed,
                 prefix: request.prefix.clone(),
                 delimiter: request.delimiter.clone(),
                 from: from.clone(),
-                told,
+                told: lines.told(),
                 after_version: after_version.take(),
                 // One more tells whether there are more.
-                limit: u32::try_from(limit + 1 - lines.len()).unwrap_or(u32::MAX),
+                limit: u32::try_from(limit + 1 - lines.count()).unwrap_or(u32::MAX),
             };
             // The bucket's own range tells whether the bucket is there.
             let route = if from.len() < bucket.0.len() { bucket.0.to_vec() } else { from };
-            let page: Answer<ListedPage> = self.query(&route, &Query::List(Box::new(query))).await?;
-            let page = page?;
-            lines.extend(page.lines);
-            if lines.len() > limit || limit == 0 {
-                lines.truncate(limit);
+            let resume = lines.take(self.query_raw(&route, &Query::List(Box::new(query))).await?)?;
+            if lines.count() > limit || limit == 0 {
+                lines.cut(limit);
                 return Ok((lines, limit > 0));
             }
-            match page.resume {
+            match resume {
                 Some(resume) => from = resume,
                 None => return Ok((lines, false)),
             }
@@ -114,19 +123,56 @@ impl ObjectService {
     }
 }
 
-fn objects_page(lines: Vec<Line>, more: bool) -> Result<ListPage, ServiceError> {
-    let mut page = ListPage { entries: Vec::with_capacity(lines.len()), ..ListPage::default() };
-    if more && let Some(Line::Prefix(last) | Line::Object(last, _)) = lines.last() {
-        page.next = Some(last.clone());
+/// The lines of a page, as they come from one range after the other.
+trait Lines: Default {
+    /// Takes in what a range answered, and returns where the listing goes on.
+    fn take(&mut self, answer: Bytes) -> Result<Option<Vec<u8>>, ServiceError>;
+    fn count(&self) -> usize;
+    /// The last line, if it is a common prefix.
+    fn told(&self) -> Option<String>;
+    fn cut(&mut self, limit: usize);
+}
+
+impl Lines for Vec<Line> {
+    fn take(&mut self, answer: Bytes) -> Result<Option<Vec<u8>>, ServiceError> {
+        let page: Answer<ListedPage> = decode(&answer)?;
+        let page = page?;
+        self.extend(page.lines);
+        Ok(page.resume)
     }
-    for line in lines {
-        match line {
-            Line::Prefix(prefix) => page.common_prefixes.push(prefix),
-            Line::Object(key, row) => page.entries.push(entry(key, decode(&row)?)),
-            Line::Upload(..) | Line::Version(..) => {}
+
+    fn count(&self) -> usize {
+        self.len()
+    }
+
+    fn told(&self) -> Option<String> {
+        match self.last() {
+            Some(Line::Prefix(prefix)) => Some(prefix.clone()),
+            _ => None,
         }
     }
-    Ok(page)
+
+    fn cut(&mut self, limit: usize) {
+        self.truncate(limit);
+    }
+}
+
+impl Lines for ListedObjects {
+    fn take(&mut self, answer: Bytes) -> Result<Option<Vec<u8>>, ServiceError> {
+        self.add(answer)
+    }
+
+    fn count(&self) -> usize {
+        self.len()
+    }
+
+    fn told(&self) -> Option<String> {
+        ListedObjects::told(self)
+    }
+
+    fn cut(&mut self, limit: usize) {
+        self.truncate(limit);
+    }
 }
 
 fn entry(key: String, record: CurrentRecord) -> ListEntry {

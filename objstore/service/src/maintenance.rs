@@ -4,12 +4,12 @@
 use std::ops::Bound;
 
 use karri_ring_meta::{EvaluateError, MetaError, View};
-use karri_ring_types::{DataId, ExtentId, Timestamp};
+use karri_ring_types::{DataId, ExtentId, Timestamp, failpoint};
 
-use crate::evaluator::GUARD_AGE_MS_MIN;
-use crate::keys::{self, CONDEMNED, GARBAGE, OPERATIONS};
+use crate::evaluator::{GUARD_AGE_MS_MIN, MOVE_AGE_MS_MAX};
+use crate::keys::{self, CONDEMNED, GARBAGE, MOVES, OPERATIONS};
 use crate::messages::{Collected, Command, Query, Verdict};
-use crate::records::{CondemnedRecord, GarbageRecord, OperationRecord, decode, encode};
+use crate::records::{CondemnedRecord, GarbageRecord, MovingRecord, OperationRecord, decode, encode};
 use crate::rows::{Rows, Step};
 use crate::{ObjectService, ServiceError};
 
@@ -59,17 +59,18 @@ pub struct CollectOutcome {
 pub struct Expired {
     condemned: Vec<Vec<u8>>,
     operations: Vec<Vec<u8>>,
+    moves: Vec<Vec<u8>>,
 }
 
 impl Expired {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.condemned.is_empty() && self.operations.is_empty()
+        self.len() == 0
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.condemned.len() + self.operations.len()
+        self.condemned.len() + self.operations.len() + self.moves.len()
     }
 }
 
@@ -121,7 +122,7 @@ pub(crate) fn work_rows(
     Ok(page)
 }
 
-/// Finds rows that have outlived their use in up to `limit` rows each of two tables after `after`.
+/// Finds rows that have outlived their use in up to `limit` rows each of three tables after `after`.
 ///
 /// # Errors
 /// When the store fails.
@@ -144,8 +145,8 @@ pub(crate) fn expired_rows(
     let start = first_after(after);
     let mut found = Expired::default();
     let mut next: Option<Vec<u8>> = None;
-    for table in [CONDEMNED, OPERATIONS] {
-        // The second table is looked at as far as the first.
+    for table in [CONDEMNED, OPERATIONS, MOVES] {
+        // Each table is looked at as far as the one before.
         let end = next.as_deref().map_or(Vec::new(), |last| first_after(Bound::Excluded(last)));
         let mut last: Option<Vec<u8>> = None;
         let mut seen = 0;
@@ -160,6 +161,11 @@ pub(crate) fn expired_rows(
                 let record: CondemnedRecord = decode(row)?;
                 if record.is_done() && !record.orphan && old(record.since) {
                     found.condemned.push(key.to_vec());
+                }
+            } else if table == MOVES {
+                let age_ms = now.as_millis().saturating_sub(decode::<MovingRecord>(row)?.since.as_millis());
+                if age_ms > MOVE_AGE_MS_MAX {
+                    found.moves.push(key.to_vec());
                 }
             } else if old(decode::<OperationRecord>(row)?.since) {
                 found.operations.push(key.to_vec());
@@ -218,10 +224,13 @@ impl ObjectService {
 
     /// Deletes extents that a committed row condemns; tells whether all copies are gone.
     async fn delete_condemned(&self, route: &[u8], data: DataId, extents: &[ExtentId]) -> Result<bool, ServiceError> {
+        failpoint(karri_ring_types::Step::GarbageReleased);
         let complete = self.extents.delete(extents).await;
         if complete {
+            failpoint(karri_ring_types::Step::GarbageDeleted);
             let done = Command::ExtentsDeleted { route: route.to_vec(), data };
             self.execute::<()>(route, encode(&done)).await?;
+            failpoint(karri_ring_types::Step::GarbageForgotten);
         }
         Ok(complete)
     }
@@ -261,9 +270,9 @@ impl ObjectService {
     /// # Errors
     /// `Unavailable`.
     pub async fn expire(&self, rows: Expired) -> Result<(), ServiceError> {
-        let Some(first) = rows.condemned.first().or(rows.operations.first()) else { return Ok(()) };
+        let Expired { condemned, operations, moves } = rows;
+        let Some(first) = condemned.iter().chain(&operations).chain(&moves).next() else { return Ok(()) };
         let route = first.clone();
-        let Expired { condemned, operations } = rows;
-        self.execute::<()>(&route, encode(&Command::Expire { condemned, operations })).await
+        self.execute::<()>(&route, encode(&Command::Expire { condemned, operations, moves })).await
     }
 }

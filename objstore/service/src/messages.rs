@@ -5,11 +5,13 @@ use karri_ring_types::{DataId, ExtentId, Timestamp, VersionId};
 use serde::{Deserialize, Serialize};
 
 use crate::conditions::WriteRefusal;
-use crate::keys::BucketId;
+use crate::inspect::InspectCursor;
+use crate::keys::{BucketId, MeterId};
 use crate::lifecycle::LifecycleProgress;
+use crate::meter_messages::{MeterChange, Reservation, Usage};
+use crate::moves::{MoveCommand, StageCommand};
 use crate::records::{
-    Access, BucketRecord, CurrentRecord, Data, Description, DirectoryEntry, Loan, PartRecord, UploadRecord,
-    VersionRecord,
+    Access, BucketRecord, CurrentRecord, Description, DirectoryEntry, Loan, PartRecord, UploadRecord, VersionRecord,
 };
 use crate::{
     BucketConfigKind, BucketLock, BucketState, Checksum, ChecksumAlgorithm, ChecksumType, Conditions, Owner, Quota,
@@ -24,6 +26,7 @@ pub(crate) enum Command {
         record: BucketRecord,
         documents: Vec<(BucketConfigKind, Vec<u8>)>,
     },
+    /// `Answer<bool>`: whether the account's meter counted it.
     DeleteBucket {
         id: BucketId,
     },
@@ -45,6 +48,7 @@ pub(crate) enum Command {
     Mark(Box<MarkCommand>),
     Update(Box<UpdateCommand>),
     Move(Box<MoveCommand>),
+    Stage(Box<StageCommand>),
     /// Changes what is decided on by a bucket's own settings.
     ChangeBucket {
         id: BucketId,
@@ -100,11 +104,12 @@ pub(crate) enum Command {
         route: Vec<u8>,
         data: DataId,
     },
-    /// Removes rows that have outlived their use: keys of [`crate::keys::CONDEMNED`] and of
-    /// [`crate::keys::OPERATIONS`].
+    /// Removes rows that have outlived their use: keys of [`crate::keys::CONDEMNED`], of
+    /// [`crate::keys::OPERATIONS`] and of [`crate::keys::MOVES`].
     Expire {
         condemned: Vec<Vec<u8>>,
         operations: Vec<Vec<u8>>,
+        moves: Vec<Vec<u8>>,
     },
     /// How far the lifecycle of a bucket has come.
     LifecycleProgress {
@@ -115,10 +120,22 @@ pub(crate) enum Command {
     /// answer is that of the command.
     Within {
         quota: Quota,
+        reservation: Option<Reservation>,
     },
-    /// Counts what is in a bucket: `Answer<bool>`, true when all is counted.
+    /// Counts what is in a bucket, from now on for the account's meter too if `account`: `Answer<bool>`, true when all
+    /// is counted.
     Count {
         id: BucketId,
+        account: bool,
+    },
+    /// Makes reservations void that were made so far: `Option<Usage>`.
+    Fence {
+        id: BucketId,
+    },
+    /// Changes the meter of an account.
+    Meter {
+        meter: MeterId,
+        change: MeterChange,
     },
 }
 
@@ -219,21 +236,6 @@ pub(crate) struct UpdateCommand {
     pub(crate) change: Change,
 }
 
-/// Moves a version to a class whose bytes are kept in another way: they have been written anew.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct MoveCommand {
-    pub(crate) route: Vec<u8>,
-    pub(crate) issued: Timestamp,
-    pub(crate) operation: VersionId,
-    pub(crate) version: VersionId,
-    pub(crate) class: Option<String>,
-    /// What the version's bytes were known by when they were read.
-    pub(crate) from: DataId,
-    pub(crate) data: Data,
-    /// Rows of parts, by their numbers.
-    pub(crate) parts: Vec<(u16, Vec<u8>)>,
-}
-
 /// A change of a version.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Change {
@@ -245,8 +247,11 @@ pub(crate) enum Change {
     },
     LegalHold(bool),
     StorageClass(Option<String>),
-    /// Until when an archived version can be read.
-    Restore(Timestamp),
+    /// Until when an archived version can be read, and whether it could be read before.
+    Restore {
+        until: Timestamp,
+        again: bool,
+    },
 }
 
 /// A change of a bucket.
@@ -259,6 +264,8 @@ pub(crate) enum BucketChange {
 /// Makes an object of parts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct CompleteCommand {
+    /// Least bytes of each part but the last.
+    pub(crate) part_size_min: u64,
     pub(crate) route: Vec<u8>,
     pub(crate) upload: DataId,
     pub(crate) version: VersionId,
@@ -348,6 +355,12 @@ pub(crate) enum Refusal {
     NotMetered,
     /// There would be more than a quota allows.
     QuotaExceeded,
+    /// The bucket's size would change, which the account's meter is to be asked about. It would grow by so much.
+    NeedsReservation {
+        account_id: String,
+        bytes: u64,
+        usage: Usage,
+    },
 }
 
 /// Answer to a command.
@@ -392,10 +405,20 @@ pub(crate) enum Query {
     Parts { route: Vec<u8>, data: DataId, after: u16, limit: u32 },
     /// `Answer<ListedPage>`.
     List(Box<ListQuery>),
+    /// `Option<Usage>`: of a bucket that is there and metered.
+    Usage { id: BucketId },
     /// `bool`: whether a rename to this route was done.
     Renamed { route: Vec<u8>, token: u128 },
     /// `bool`: whether an extent of data is referred to.
     Referenced { row: Vec<u8>, data: DataId, extent: ExtentId },
+    /// `Inspection`: a page of rows, compared with each other.
+    Inspect { cursor: InspectCursor, extents_max: u32 },
+    /// `bool`: whether a row of a holding is there.
+    Holding { row: Vec<u8> },
+    /// `Standing`: what is known of an extent that a node holds.
+    Standing { row: Vec<u8>, data: DataId, extent: ExtentId },
+    /// As [`Query::Object`], without the bytes of inline data. A leader of an earlier version does not know it.
+    Head { route: Vec<u8>, version: Option<VersionRef> },
 }
 
 /// What [`Query::Settings`] answers.
@@ -484,6 +507,8 @@ pub(crate) enum DirectoryCommand {
     Activate { name: String, id: BucketId },
     /// The bucket's record is not there any more.
     Remove { name: String, id: BucketId },
+    /// The account's buckets are metered together from now on.
+    Meter { account_id: String },
 }
 
 /// A question to the directory of buckets.

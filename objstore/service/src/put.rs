@@ -1,6 +1,6 @@
 //! Writing objects.
 
-use karri_ring_types::Timestamp;
+use karri_ring_types::{Step, Timestamp, failpoint};
 
 use crate::body::{Body, Claims};
 use crate::buckets::KnownBucket;
@@ -109,7 +109,10 @@ impl ObjectService {
         mut body: Body,
     ) -> Result<PutOutcome, ServiceError> {
         let unpublished = body.unpublished.take();
-        let mut answer = self.commit(route, conditions.clone(), quota, &record, &body.inline).await;
+        if unpublished.is_some() {
+            failpoint(Step::CommitBytesDurable);
+        }
+        let mut answer = self.commit(route, conditions.clone(), quota.clone(), &record, &body.inline).await;
         if unpublished.is_none()
             && let Ok(Err(Refusal::NoSuchBucket)) = answer
         {
@@ -118,6 +121,7 @@ impl ObjectService {
         }
         match (answer, unpublished) {
             (Ok(Ok(written)), unpublished) => {
+                failpoint(Step::CommitAnswering);
                 if let Some(unpublished) = unpublished {
                     unpublished.publish(&record.data);
                 }

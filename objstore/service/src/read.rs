@@ -13,7 +13,6 @@ use crate::api::{Content, GetOutcome, GetRequest, HeadOutcome, ObjectInfo, Range
 use crate::buckets::in_bucket;
 use crate::cipher::{BodyKey, CustomerKey, EncryptionMode, ObjectKey, open_body, sealed_range};
 use crate::evaluator::{OBJECT_FOUND, OBJECT_NO_KEY};
-use crate::keys::BucketId;
 use crate::messages::{PartRows, Query};
 use crate::ports::CallerKeys;
 use crate::ports::Extents;
@@ -22,7 +21,7 @@ use crate::service::check_key;
 use crate::{BucketState, ObjectService, STORAGE_CLASS_DEFAULT, ServiceError, VersionRef};
 
 /// Rows of parts that a reader asks for at a time.
-const PART_ROWS_PER_QUERY: u32 = 64;
+pub(crate) const PART_ROWS_PER_QUERY: u32 = 64;
 
 /// A version as it was found.
 pub(crate) struct Found {
@@ -103,7 +102,7 @@ impl ObjectService {
             None => 0..0,
         };
         let content = self.content(&found, range)?;
-        Ok(GetOutcome { info: found.info(), served, content })
+        Ok(GetOutcome { info: self.info_now(&found), served, content })
     }
 
     /// As [`ObjectService::get_object`], without the bytes.
@@ -112,7 +111,14 @@ impl ObjectService {
     /// As [`ObjectService::get_object`].
     pub async fn head_object(&self, request: GetRequest) -> Result<HeadOutcome, ServiceError> {
         let (found, served) = self.open(&request, false).await?;
-        Ok(HeadOutcome { info: found.info(), served })
+        Ok(HeadOutcome { info: self.info_now(&found), served })
+    }
+
+    /// What is told of a version; of a restore only while it holds.
+    fn info_now(&self, found: &Found) -> ObjectInfo {
+        let mut info = found.info();
+        info.restored_until = info.restored_until.filter(|until| *until > self.clock.now());
+        info
     }
 
     /// Refuses to read an archived version that is not restored.
@@ -125,7 +131,10 @@ impl ObjectService {
 
     /// `is_read`: the bytes are read, so that the key must be open.
     async fn open(&self, request: &GetRequest, is_read: bool) -> Result<(Found, Served), ServiceError> {
-        let mut found = self.find(&request.bucket, &request.key, request.version).await?;
+        let mut found = match is_read {
+            true => self.find(&request.bucket, &request.key, request.version).await?,
+            false => self.find_record(&request.bucket, &request.key, request.version).await?,
+        };
         request.conditions.check_read(&found.record.etag.text(), found.record.modified)?;
         let served = match (request.part_number, request.range) {
             (Some(number), _) => self.served_part(&found, number).await?,
@@ -153,28 +162,32 @@ impl ObjectService {
     /// Looks a version up.
     pub(crate) async fn find(&self, name: &str, key: &str, version: Option<VersionRef>) -> Result<Found, ServiceError> {
         check_key(key)?;
-        in_bucket!(self, name, |bucket| self.find_in(bucket.id, key, version).await)
+        in_bucket!(self, name, |bucket| {
+            let route = bucket.id.route(key);
+            let query = Query::Object { route: route.clone(), version };
+            found(&route, version, &self.query_raw(&route, &query).await?)
+        })
     }
 
-    async fn find_in(&self, bucket: BucketId, key: &str, version: Option<VersionRef>) -> Result<Found, ServiceError> {
-        let route = bucket.route(key);
-        let answer = self.query_raw(&route, &Query::Object { route: route.clone(), version }).await?;
-        match answer.first() {
-            Some(&OBJECT_FOUND) => {
-                let found = found_version(&route, &answer)?.ok_or(ServiceError::NoSuchKey)?;
-                match found.record.delete_marker {
-                    true => Err(ServiceError::DeleteMarker {
-                        version: found.told(),
-                        last_modified: found.record.modified,
-                        named: version.is_some(),
-                    }),
-                    false => Ok(found),
+    /// As [`ObjectService::find`], without the bytes of inline data, unless they are few.
+    pub(crate) async fn find_record(
+        &self,
+        name: &str,
+        key: &str,
+        version: Option<VersionRef>,
+    ) -> Result<Found, ServiceError> {
+        check_key(key)?;
+        in_bucket!(self, name, |bucket| {
+            let route = bucket.id.route(key);
+            let answer = match self.query_raw(&route, &Query::Head { route: route.clone(), version }).await {
+                // The leader may be of a version that does not know this query.
+                Err(ServiceError::Internal(_)) => {
+                    self.query_raw(&route, &Query::Object { route: route.clone(), version }).await?
                 }
-            }
-            Some(&OBJECT_NO_KEY) if version.is_some() => Err(ServiceError::NoSuchVersion),
-            Some(&OBJECT_NO_KEY) => Err(ServiceError::NoSuchKey),
-            _ => Err(ServiceError::NoSuchBucket),
-        }
+                answer => answer?,
+            };
+            found(&route, version, &answer)
+        })
     }
 
     async fn served_part(&self, found: &Found, number: u16) -> Result<Served, ServiceError> {
@@ -246,6 +259,26 @@ impl ObjectService {
                 Ok(stream::try_unfold(reader, PartReader::next).try_flatten().boxed())
             }
         }
+    }
+}
+
+/// What was found, by the answer to [`Query::Object`].
+fn found(route: &[u8], version: Option<VersionRef>, answer: &Bytes) -> Result<Found, ServiceError> {
+    match answer.first() {
+        Some(&OBJECT_FOUND) => {
+            let found = found_version(route, answer)?.ok_or(ServiceError::NoSuchKey)?;
+            match found.record.delete_marker {
+                true => Err(ServiceError::DeleteMarker {
+                    version: found.told(),
+                    last_modified: found.record.modified,
+                    named: version.is_some(),
+                }),
+                false => Ok(found),
+            }
+        }
+        Some(&OBJECT_NO_KEY) if version.is_some() => Err(ServiceError::NoSuchVersion),
+        Some(&OBJECT_NO_KEY) => Err(ServiceError::NoSuchKey),
+        _ => Err(ServiceError::NoSuchBucket),
     }
 }
 

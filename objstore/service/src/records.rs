@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Version of every record and message of this crate.
-const FORMAT: u8 = 1;
+pub(crate) const FORMAT: u8 = 1;
 
 /// Bytes that are no record or message of this version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -244,7 +244,8 @@ pub(crate) struct BucketRecord {
     pub(crate) created: Timestamp,
     pub(crate) region: String,
     pub(crate) state: BucketState,
-    /// Whether what is in it is counted: there is a row of [`crate::keys::USAGE`].
+    /// Whether what is in it is counted: there is a row of [`crate::keys::USAGE`]. A new bucket of an account with a
+    /// meter is from the start.
     pub(crate) metered: bool,
 }
 
@@ -255,6 +256,38 @@ pub(crate) struct UsageRecord {
     pub(crate) versions: u64,
     /// The route before which all is counted; `None`: all is.
     pub(crate) next: Option<Vec<u8>>,
+    /// Whether the account's meter counts this bucket too: its size changes under reservations only.
+    pub(crate) account: bool,
+    /// Counts the changes of the size.
+    pub(crate) sequence: u64,
+    /// Reservations that were made under a lower one are void.
+    pub(crate) fence: u64,
+}
+
+/// How much is in all of an account's buckets.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MeterRecord {
+    /// Whether all buckets are counted in.
+    pub(crate) complete: bool,
+    /// The sum of what the buckets told.
+    pub(crate) settled: u64,
+    /// The sum of the reservations.
+    pub(crate) reserved: u64,
+}
+
+/// What a bucket told its account's meter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ToldRecord {
+    pub(crate) bytes: u64,
+    pub(crate) sequence: u64,
+}
+
+/// A change of a bucket that is under way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ReservationRecord {
+    pub(crate) bytes: u64,
+    pub(crate) fence: u64,
+    pub(crate) since: Timestamp,
 }
 
 /// Counts the changes of a bucket's configuration documents.
@@ -335,6 +368,20 @@ pub(crate) struct OperationRecord {
     pub(crate) modified: Timestamp,
     /// The version as clients are told of it.
     pub(crate) told: Option<VersionRef>,
+}
+
+/// A move of a version of parts that is under way: its new parts are rows of [`crate::keys::PARTS`] already.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MovingRecord {
+    /// When it came as far.
+    pub(crate) since: Timestamp,
+    /// The bytes that are written anew.
+    pub(crate) from: DataId,
+    pub(crate) class: Option<String>,
+    /// The id of the new parts.
+    pub(crate) data: DataId,
+    /// The last number of them.
+    pub(crate) last: u16,
 }
 
 /// Work for the garbage collector.

@@ -18,7 +18,7 @@ use crate::messages::{Answer, Command, DirectoryCommand, DirectoryQuery, Query, 
 use crate::ports::{ClusterMeta, Extents, Meta};
 use crate::records::{Unreadable, decode, encode};
 use crate::settings::SettingsCache;
-use crate::{KEY_SIZE_BYTES_MAX, ServiceError, StorageClasses};
+use crate::{KEY_SIZE_BYTES_MAX, LifecycleDay, PART_SIZE_BYTES_MIN, ServiceError, StorageClasses};
 
 /// Settings of an [`ObjectService`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +38,10 @@ pub struct ServiceConfig {
     pub settings_cached_bytes_max: u64,
     /// Commands of one batch delete that are under way at a time.
     pub deletes_in_flight_max: usize,
+    /// Least bytes of each part of an upload but the last.
+    pub part_size_bytes_min: u64,
+    /// How long a day is for which an archived object is restored; short ones are for tests.
+    pub day: LifecycleDay,
 }
 
 impl Default for ServiceConfig {
@@ -50,6 +54,8 @@ impl Default for ServiceConfig {
             settings_age_max: Duration::from_millis(500),
             settings_cached_bytes_max: 64 << 20,
             deletes_in_flight_max: 64,
+            part_size_bytes_min: PART_SIZE_BYTES_MIN,
+            day: LifecycleDay::default(),
         }
     }
 }
@@ -212,7 +218,7 @@ impl From<Refusal> for ServiceError {
             Refusal::ChecksumMismatch(algorithm) => Self::ChecksumMismatch { algorithm },
             Refusal::DocumentTooLarge => Self::EntityTooLarge,
             Refusal::QuotaExceeded => Self::QuotaExceeded,
-            Refusal::Metered | Refusal::NotMetered => Self::Unavailable,
+            Refusal::Metered | Refusal::NotMetered | Refusal::NeedsReservation { .. } => Self::Unavailable,
             Refusal::InvalidRequest(message) => Self::InvalidRequest(message),
         }
     }

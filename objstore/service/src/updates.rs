@@ -4,8 +4,7 @@ use crate::api::is_archive;
 use crate::buckets::in_bucket;
 use crate::messages::{BucketChange, Change, Command, UpdateCommand, Written};
 use crate::{
-    BucketLock, BucketState, LifecycleDay, ObjectInfo, ObjectRef, ObjectService, Retention, ServiceError, VersionRef,
-    Versioning,
+    BucketLock, BucketState, ObjectInfo, ObjectRef, ObjectService, Retention, ServiceError, VersionRef, Versioning,
 };
 
 /// Attempts when the object is written at the same moment.
@@ -17,7 +16,7 @@ impl ObjectService {
     /// # Errors
     /// `NoSuchBucket`, `NoSuchKey`, `NoSuchVersion`, `DeleteMarker`, `Unavailable`.
     pub async fn object_info(&self, object: &ObjectRef) -> Result<ObjectInfo, ServiceError> {
-        Ok(self.find(&object.bucket, &object.key, object.version).await?.info())
+        Ok(self.find_record(&object.bucket, &object.key, object.version).await?.info())
     }
 
     /// Replaces the tags of a version; tells which it was.
@@ -67,20 +66,26 @@ impl ObjectService {
     /// # Errors
     /// `Archived` of a version that is in no archive; as [`ObjectService::object_info`].
     pub async fn restore(&self, object: &ObjectRef, days: u32) -> Result<bool, ServiceError> {
-        let found = self.find(&object.bucket, &object.key, object.version).await?;
+        let found = self.find_record(&object.bucket, &object.key, object.version).await?;
         let class = found.info().storage_class;
         if !is_archive(&class) {
             return Err(ServiceError::Archived { class });
         }
-        let now = self.clock.now();
-        let readable = !found.record.is_archived(now);
-        self.update(object, Change::Restore(LifecycleDay::default().after(now, days))).await?;
-        Ok(readable)
+        let until = self.config.day.after(self.clock.now(), days);
+        let mut again = !found.record.is_archived(self.clock.now());
+        for _ in 0..ATTEMPTS_MAX {
+            match self.update(object, Change::Restore { until, again }).await {
+                // Another request was first, or the time of the last one ended just now.
+                Err(ServiceError::ConditionalRequestConflict) => again = !again,
+                answer => return answer.map(|_| again),
+            }
+        }
+        Err(ServiceError::ConditionalRequestConflict)
     }
 
     async fn update(&self, object: &ObjectRef, change: Change) -> Result<Option<VersionRef>, ServiceError> {
         for _ in 0..ATTEMPTS_MAX {
-            let found = self.find(&object.bucket, &object.key, object.version).await?;
+            let found = self.find_record(&object.bucket, &object.key, object.version).await?;
             let update = UpdateCommand {
                 route: found.route.clone(),
                 issued: self.clock.now(),

@@ -203,6 +203,7 @@ impl ObjectService {
         let answer = in_bucket!(self, &request.bucket, |bucket| {
             let route = bucket.id.route(&request.key);
             let complete = CompleteCommand {
+                part_size_min: self.config.part_size_bytes_min,
                 route: route.clone(),
                 upload,
                 version,
@@ -214,7 +215,7 @@ impl ObjectService {
                 key_shown,
             };
             let complete = Command::Complete(Box::new(complete));
-            match self.command_within::<Completed>(&route, request.quota, &complete, &[]).await? {
+            match self.command_within::<Completed>(&route, request.quota.clone(), &complete, &[]).await? {
                 Err(Refusal::NoSuchBucket) => Err(ServiceError::NoSuchBucket),
                 answer => Ok(answer),
             }
@@ -278,7 +279,7 @@ impl ObjectService {
         after: u16,
         limit: u32,
     ) -> Result<ObjectAttributes, ServiceError> {
-        let mut found = self.find(&request.bucket, &request.key, request.version).await?;
+        let mut found = self.find_record(&request.bucket, &request.key, request.version).await?;
         if needs_key(&found, &request) {
             self.unlock(&mut found, request.customer_key.as_ref(), &request.keys).await?;
         }

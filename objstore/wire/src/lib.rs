@@ -26,6 +26,7 @@
 mod error;
 mod error_document;
 mod generated;
+mod listing;
 mod request;
 mod response;
 mod router;
@@ -38,6 +39,7 @@ pub use error::WireError;
 pub use error_document::ErrorDocument;
 // The module lists each name; this only lifts the list to the crate's root.
 pub use generated::*;
+pub use listing::{ObjectLine, ObjectLines, write_list_objects_lines, write_list_objects_v2_lines};
 pub use request::WireRequest;
 pub use response::WireResponse;
 pub use router::{BodyKind, KeyKind, RouteError, route};

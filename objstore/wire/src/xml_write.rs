@@ -17,7 +17,19 @@ pub(crate) struct XmlWriter {
 
 impl XmlWriter {
     pub(crate) fn new(namespace: &'static str) -> Self {
-        Self { namespace: Some(namespace), ..Self::without_namespace() }
+        Self::with_capacity(namespace, CAPACITY_BYTES)
+    }
+
+    /// A document that will have about so many bytes.
+    pub(crate) fn with_capacity(namespace: &'static str, bytes: usize) -> Self {
+        let mut text = String::with_capacity(bytes.max(CAPACITY_BYTES));
+        text.push_str(DECLARATION);
+        Self { text, namespace: Some(namespace) }
+    }
+
+    /// What is printed so far, to go on with by hand.
+    pub(crate) fn text(&mut self) -> &mut String {
+        &mut self.text
     }
 
     pub(crate) fn without_namespace() -> Self {
@@ -95,45 +107,65 @@ impl XmlWriter {
     }
 }
 
-/// Whether every byte stands for itself. Without an early exit, so that it is done many bytes at a time.
-fn plain(text: &str) -> bool {
-    let special = |byte: u8| (byte < 0x20) | (byte == b'&') | (byte == b'<') | (byte == b'>') | (byte == b'"');
-    !text.bytes().fold(false, |found, byte| found | special(byte))
+/// The first byte from `from` on that does not stand for itself, eight at a time: names, times and ETags are short, and
+/// there are five in each line of a listing.
+fn special(bytes: &[u8], from: usize) -> Option<usize> {
+    const LOW: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let below = |word: u64, limit: u64| word.wrapping_sub(LOW * limit) & !word & HIGH;
+    let is = |word: u64, byte: u8| below(word ^ (LOW * u64::from(byte)), 1);
+    let alone = |byte: &u8| *byte < 0x20 || matches!(byte, b'&' | b'<' | b'>' | b'"');
+    let (words, _) = bytes[from..].as_chunks::<8>();
+    let mut at = from;
+    for word in words {
+        let word = u64::from_le_bytes(*word);
+        if (below(word, 0x20) | is(word, b'&') | is(word, b'<') | is(word, b'>') | is(word, b'"')) != 0 {
+            break;
+        }
+        at += 8;
+    }
+    bytes[at..].iter().position(alone).map(|found| at + found)
 }
 
 /// Appends `text` so that a reader gets back every character. Control characters, which XML 1.0 cannot hold, go out
 /// as references as S3 sends them; clients that care ask for `encoding-type=url`.
-fn escape(out: &mut String, text: &str) {
-    if plain(text) {
-        out.push_str(text);
-        return;
-    }
-    let mut plain = 0;
-    for (at, byte) in text.bytes().enumerate() {
-        let reference = match byte {
-            b'&' => "&amp;",
-            b'<' => "&lt;",
-            b'>' => "&gt;",
-            b'"' => "&quot;",
-            b'\r' => "&#xD;",
-            b'\t' | b'\n' => continue,
-            0..0x20 => "",
-            _ => continue,
-        };
-        out.push_str(&text[plain..at]);
-        if reference.is_empty() {
-            out.push_str(&format!("&#x{byte:X};"));
-        } else {
-            out.push_str(reference);
+pub(crate) fn escape(out: &mut String, text: &str) {
+    let mut told = 0;
+    while let Some(at) = special(text.as_bytes(), told) {
+        out.push_str(&text[told..at]);
+        match text.as_bytes()[at] {
+            b'&' => out.push_str("&amp;"),
+            b'<' => out.push_str("&lt;"),
+            b'>' => out.push_str("&gt;"),
+            b'"' => out.push_str("&quot;"),
+            byte @ (b'\t' | b'\n') => out.push(char::from(byte)),
+            byte => out.push_str(&format!("&#x{byte:X};")),
         }
-        plain = at + 1;
+        told = at + 1;
     }
-    out.push_str(&text[plain..]);
+    out.push_str(&text[told..]);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn finds_each_special_byte_at_each_place() {
+        for byte in (0..0x20).chain(*b"&<>\"") {
+            for length in 0..20 {
+                for place in 0..=length {
+                    let mut text = vec![b'~'; length];
+                    text.insert(place, byte);
+                    for from in 0..=place {
+                        assert_eq!(special(&text, from), Some(place), "{byte} at {place} of {length}");
+                    }
+                    assert_eq!(special(&text, place + 1), None);
+                }
+            }
+        }
+        assert_eq!(special("\u{20}!~\u{7f}\u{80}\u{a6}\u{bc}\u{1f980}".repeat(3).as_bytes(), 0), None);
+    }
 
     #[test]
     fn escapes_what_a_reader_would_lose() {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use karri_ring_types::{CHUNK_SIZE_BYTES, Digest, ExtentId, PartitionId};
+use karri_ring_types::{CHUNK_SIZE_BYTES, Digest, ExtentId, PartitionId, chunk_count, chunk_length};
 use rocksdb::{Direction, IteratorMode};
 
 use crate::keys::{EXTENTS, PARTITIONS, parse_partition_key, parse_partition_value, partition_key};
@@ -38,6 +38,23 @@ impl ExtentStore {
             // What cannot be read is as bad as what is wrong.
             Err(ExtentError::Corrupt(_) | ExtentError::Storage(_) | ExtentError::Io(_)) => Ok(false),
             Err(error) => Err(error),
+        })
+        .await
+    }
+
+    /// Which of an extent's chunks have no place here, one of another length, or one in a file that is gone or cut short.
+    /// The bytes are not read.
+    pub async fn missing_chunks(self: &Arc<Self>, id: ExtentId, length_bytes: u64) -> Result<Vec<u32>, ExtentError> {
+        self.blocking(move |store| {
+            let mut missing = Vec::new();
+            for index in 0..chunk_count(length_bytes) {
+                let place = store.place(id, index)?;
+                let fits = |place: &Place| place.length as usize == chunk_length(length_bytes, index);
+                if !place.is_some_and(|place| fits(&place) && store.segments.is_there(&place)) {
+                    missing.push(index);
+                }
+            }
+            Ok(missing)
         })
         .await
     }
@@ -103,13 +120,15 @@ impl ExtentStore {
     }
 
     pub(crate) fn header_now(&self, id: ExtentId) -> Result<Option<ExtentHeader>, ExtentError> {
-        match self.db.get_pinned_cf(&self.family(EXTENTS)?, id.to_bytes())? {
-            None => Ok(None),
-            Some(row) => match Row::decode(&row)? {
-                Row::Sealed(header) => Ok(Some(header)),
-                Row::Open(_) => Ok(None),
-            },
+        match self.row_now(id)? {
+            Some(Row::Sealed(header)) => Ok(Some(header)),
+            Some(Row::Open(_)) | None => Ok(None),
         }
+    }
+
+    pub(crate) fn row_now(&self, id: ExtentId) -> Result<Option<Row>, ExtentError> {
+        let row = self.db.get_pinned_cf(&self.family(EXTENTS)?, id.to_bytes())?;
+        row.map(|row| Row::decode(&row)).transpose()
     }
 
     fn read_chunks_now(&self, id: ExtentId, first: u32, count: u32) -> Result<Vec<u8>, ExtentError> {

@@ -102,7 +102,11 @@ impl ExtentStore {
         }
         let mut batch = WriteBatch::default();
         self.put_header(&mut batch, id, header)?;
-        Ok(self.db.write(batch)?)
+        // Nothing is counted yet, so there is nothing to release.
+        let beyond = self.drop_beyond(&mut batch, id, header)?;
+        self.db.write(batch)?;
+        self.segments.punch(&beyond);
+        Ok(())
     }
 
     /// Punches out what no row names.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use karri_ring_types::ExtentId;
+use karri_ring_types::{ExtentId, Step, failpoint};
 use rocksdb::WriteBatch;
 
 use crate::keys::{CHUNKS, EXTENTS, PARTITIONS, TOMBSTONES, chunk_key, partition_key};
@@ -19,6 +19,7 @@ impl ExtentStore {
             ids.sort_unstable();
             ids.dedup();
             let places = store.bury(&ids)?;
+            failpoint(Step::GarbageBuried);
             store.heed(store.segments.release(&places))
         })
         .await

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use karri_ring_types::{CHUNK_SIZE_BYTES, EXTENT_SIZE_BYTES_MAX, ExtentId, chunk_count, chunk_length};
+use karri_ring_types::{CHUNK_SIZE_BYTES, EXTENT_SIZE_BYTES_MAX, ExtentId, Step, chunk_count, chunk_length, failpoint};
 use rocksdb::WriteBatch;
 
 use crate::keys::{CHUNKS, EXTENTS, PARTITIONS, TOMBSTONES, chunk_key, partition_key, partition_value};
@@ -31,23 +31,20 @@ impl ExtentStore {
     /// [`ExtentError::Incomplete`] when a chunk is missing or is of another length.
     pub async fn seal(self: &Arc<Self>, id: ExtentId, header: ExtentHeader) -> Result<(), ExtentError> {
         self.writing(move |store| {
+            // Neither a deletion nor another seal nor a late run comes in between.
+            let turn = store.turns.of(id);
             if let Some(sealed) = store.header_now(id)? {
                 return same_content(id, &sealed, &header);
             }
             store.check_chunks(id, &header, None)?;
+            store.refuse_deleted(id)?;
             let mut batch = WriteBatch::default();
             store.put_header(&mut batch, id, &header)?;
-            // An extent may be sealed before the end of what was written.
-            let beyond =
-                store.all_places(id)?.into_iter().filter(|(index, _)| *index >= chunk_count(header.length_bytes));
-            let (indices, places): (Vec<u32>, Vec<Place>) = beyond.unzip();
-            for index in indices {
-                batch.delete_cf(&store.family(CHUNKS)?, chunk_key(id, index));
-            }
-            if store.commit_seal(batch, id, &header)? {
-                store.heed(store.segments.release(&places))?;
-            }
-            Ok(())
+            let beyond = store.drop_beyond(&mut batch, id, &header)?;
+            store.db.write_opt(batch, &synced())?;
+            store.note_sealed(id, &header);
+            drop(turn);
+            store.heed(store.segments.release(&beyond))
         })
         .await
     }
@@ -85,17 +82,24 @@ impl ExtentStore {
     /// Makes a run durable and names it in the rows; `replaces` for a sealed extent's.
     fn keep_run(&self, run: &Run, seal: Option<&ExtentHeader>, replaces: bool) -> Result<(), ExtentError> {
         let appended = self.segments.append(run, seal)?;
+        failpoint(if seal.is_some() { Step::SealDurable } else { Step::SealRunDurable });
+        // Neither a deletion nor a seal comes in between.
+        let turn = self.turns.of(run.extent);
         let named = self.name_run(run, &appended.places, seal, replaces);
+        failpoint(if seal.is_some() { Step::SealNamed } else { Step::SealRunNamed });
         let kept = matches!(named, Ok(Some(_)));
-        self.heed(self.segments.decide(appended, kept))?;
+        // Before the turn is over: a deletion releases what the rows name, which must have been counted by then.
+        let changes = self.segments.decide(appended, kept);
+        drop(turn);
+        self.heed(changes)?;
         if let Some(replaced) = named? {
             self.heed(self.segments.release(&replaced))?;
         }
         Ok(())
     }
 
-    /// Writes the rows of a run that is durable, with the header where it seals. Gives the places that the chunks had
-    /// before; `None` when the run is not wanted any more.
+    /// Writes the rows of a run that is durable, with the header where it seals. Gives the places that are not named any
+    /// more; `None` when the run is not wanted. The caller has the extent's turn.
     fn name_run(
         &self,
         run: &Run,
@@ -105,14 +109,14 @@ impl ExtentStore {
     ) -> Result<Option<Vec<Place>>, ExtentError> {
         let id = run.extent;
         let mut batch = WriteBatch::default();
-        // Neither a deletion nor a seal comes in between.
-        let turn = self.turns.of(id);
         self.refuse_deleted(id)?;
-        match self.header_now(id)? {
-            Some(sealed) if !replaces => {
-                return same_content(id, &sealed, seal.unwrap_or(&sealed)).map(|()| None);
+        let before = self.row_now(id)?;
+        match &before {
+            Some(Row::Sealed(sealed)) if !replaces => {
+                return same_content(id, sealed, seal.unwrap_or(sealed)).map(|()| None);
             }
-            None if replaces => return Err(ExtentError::Deleted),
+            Some(Row::Sealed(_)) => {}
+            _ if replaces => return Err(ExtentError::Deleted),
             _ => {}
         }
         let mut replaced = Vec::new();
@@ -120,10 +124,18 @@ impl ExtentStore {
             replaced.extend(self.place(id, index)?);
             batch.put_cf(&self.family(CHUNKS)?, chunk_key(id, index), place.encode()?);
         }
-        if let Some(header) = seal {
-            self.put_header(&mut batch, id, header)?;
-        } else if run.first_chunk == 0 && !replaces {
-            batch.put_cf(&self.family(EXTENTS)?, id.to_bytes(), Row::Open(run.owner.clone()).encode()?);
+        match (seal, &before) {
+            (Some(header), before) => {
+                self.put_header(&mut batch, id, header)?;
+                if before.is_some() {
+                    replaced.extend(self.drop_beyond(&mut batch, id, header)?);
+                }
+            }
+            // Whichever run is the first here: what is not listed is never asked about, and would stay as an orphan.
+            (None, None) => {
+                batch.put_cf(&self.family(EXTENTS)?, id.to_bytes(), Row::Open(run.owner.clone()).encode()?);
+            }
+            (None, Some(_)) => {}
         }
         // The record that is on the disk gives the rows back after a crash; but not instead of others.
         if replaces || !replaced.is_empty() { self.db.write_opt(batch, &synced()) } else { self.db.write(batch) }?;
@@ -132,8 +144,23 @@ impl ExtentStore {
             None if !replaces => self.open.note(run),
             None => {}
         }
-        drop(turn);
         Ok(Some(replaced))
+    }
+
+    /// An extent may be sealed before the end of what was written: takes the chunks behind it out of the rows.
+    pub(crate) fn drop_beyond(
+        &self,
+        batch: &mut WriteBatch,
+        id: ExtentId,
+        header: &ExtentHeader,
+    ) -> Result<Vec<Place>, ExtentError> {
+        let count = chunk_count(header.length_bytes);
+        let mut dropped = Vec::new();
+        for (index, place) in self.all_places(id)?.into_iter().filter(|(index, _)| *index >= count) {
+            batch.delete_cf(&self.family(CHUNKS)?, chunk_key(id, index));
+            dropped.push(place);
+        }
+        Ok(dropped)
     }
 
     pub(crate) fn put_header(
@@ -146,19 +173,6 @@ impl ExtentStore {
         batch.put_cf(&self.family(EXTENTS)?, id.to_bytes(), Row::Sealed(header.clone()).encode()?);
         batch.put_cf(&self.family(PARTITIONS)?, key, partition_value(header.root(), header.length_bytes));
         Ok(())
-    }
-
-    /// Commits a batch with a header, durably; false when it was sealed before with the same header.
-    fn commit_seal(&self, batch: WriteBatch, id: ExtentId, header: &ExtentHeader) -> Result<bool, ExtentError> {
-        // Neither a deletion nor another seal comes in between.
-        let _turn = self.turns.of(id);
-        self.refuse_deleted(id)?;
-        if let Some(before) = self.header_now(id)? {
-            return same_content(id, &before, header).map(|()| false);
-        }
-        self.db.write_opt(batch, &synced())?;
-        self.note_sealed(id, header);
-        Ok(true)
     }
 
     fn note_sealed(&self, id: ExtentId, header: &ExtentHeader) {

@@ -9,7 +9,8 @@ pub enum MetaError {
     /// The command may have been carried out, or may be later. Read to find out.
     #[error("the outcome of the command is unknown")]
     OutcomeUnknown,
-    /// The leader's disk has only its reserve left; nothing happened. It ends by itself when there is room.
+    /// The leader's disk has only its reserve left, and too few other voters have room; nothing happened. It ends by
+    /// itself when there is room.
     #[error("the disk of the metadata is full")]
     DiskFull,
     /// A row, transaction, command or reply over its bound; nothing happened.

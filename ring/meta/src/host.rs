@@ -134,7 +134,8 @@ impl Host {
         let evaluator = evaluator.ok_or(Failure::Unavailable)?;
         // Raft would refuse the entry as if another node led.
         if kind == Kind::Execute && self.raft.disk_full() && range.is_leader() {
-            return Err(Failure::DiskFull);
+            let successor = self.raft.group(call.range).is_some_and(|group| group.may_be_handed_over());
+            return Err(if successor { Failure::Unavailable } else { Failure::DiskFull });
         }
         match kind {
             Kind::Execute => range.execute(evaluator, call.head, call.body).await,

@@ -27,11 +27,15 @@ mod client;
 mod codec;
 mod directory;
 mod error;
+#[cfg(test)]
+mod golden_tests;
 mod host;
 mod latches;
 mod log;
 mod machine;
 mod message;
+#[cfg(test)]
+mod model_tests;
 mod node;
 mod proposer;
 mod range;
@@ -46,8 +50,8 @@ pub use client::MetaClient;
 pub use error::{EvaluateError, MetaError};
 pub use node::{MetaConfig, MetaNode, Placed};
 pub use types::{
-    COMMAND_BYTES_MAX, Evaluator, EvaluatorId, KEY_BYTES_MAX, Key, Latches, ROW_BYTES_MAX, RangeInfo, RangeStatus,
-    Route, SYSTEM_RANGE, TRANSACTION_BYTES_MAX, Table,
+    COMMAND_BYTES_MAX, Evaluator, EvaluatorId, Fingerprint, KEY_BYTES_MAX, Key, Latches, ROW_BYTES_MAX, RangeInfo,
+    RangeStatus, Route, SYSTEM_RANGE, TRANSACTION_BYTES_MAX, Table,
 };
 pub use view::{LentRow, Scan, View};
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use karri_ring_raft::{EntryData, MachineError, SnapshotReader, SnapshotWriter, StateMachine};
-use karri_ring_types::RangeId;
+use karri_ring_types::{RangeId, Step, failpoint};
 use parking_lot::RwLock;
 use rocksdb::WriteBatch;
 use serde::{Deserialize, Serialize};
@@ -103,7 +103,9 @@ impl RangeMachine {
             pending.batch.put(own_key(self.id, Own::State), encode(&*pending.state));
         }
         pending.batch.put(own_key(self.id, Own::Blob), blob);
+        failpoint(Step::CommitApplying);
         self.storage.write(pending.batch)?;
+        failpoint(Step::CommitApplied);
         self.written.store(self.storage.sequence(), Ordering::Release);
         if changed {
             *self.state.write() = pending.state;

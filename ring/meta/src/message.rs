@@ -49,7 +49,7 @@ pub(crate) enum Failure {
     /// It may have happened, or happen later.
     OutcomeUnknown,
     TooLarge,
-    /// The leader's disk is full: nothing can be written.
+    /// The leader's disk is full, and no other voter can lead in its place: nothing can be written.
     DiskFull,
     Evaluate(String),
     /// The replica's store failed.

@@ -18,10 +18,12 @@ use crate::host::{Host, Service};
 use crate::message::{PROGRESS, Progress};
 use crate::range::Range;
 use crate::row::Bounds;
-use crate::snapshot::recover;
+use crate::snapshot::{fingerprint, recover};
 use crate::storage::Storage;
 use crate::transaction::Description;
-use crate::{Evaluator, EvaluatorId, METHODS, MetaError, RangeInfo, RangeStatus, Route, SYSTEM_RANGE, View};
+use crate::{
+    Evaluator, EvaluatorId, Fingerprint, METHODS, MetaError, RangeInfo, RangeStatus, Route, SYSTEM_RANGE, View,
+};
 
 /// Voters of the system range, where there are as many nodes.
 const SYSTEM_VOTERS: usize = 5;
@@ -231,8 +233,11 @@ impl MetaNode {
         }
     }
 
-    /// Whether `node` answers and has nearly all of the group's log.
+    /// Whether `node` answers, has nearly all of the group's log, and room for more.
     async fn is_well(&self, group: &Group, range: RangeId, node: NodeId) -> bool {
+        if !self.host.raft.has_room(node).await {
+            return false;
+        }
         let request = Request { group: range.0, ..Request::default() };
         let Ok(response) = self.transport.call(node, Lane::Control, PROGRESS, request, PROGRESS_WAIT).await else {
             return false;
@@ -260,6 +265,14 @@ impl MetaNode {
     /// work that proves by a command what it acts on.
     pub fn leader_read<T>(&self, range: RangeId, f: impl FnOnce(&mut View<'_>) -> T) -> Option<T> {
         self.host.range(range)?.leader_read(f)
+    }
+
+    /// What this node has applied of a range; `None` where it has no replica. Reads all its rows.
+    pub fn fingerprint(&self, range: RangeId) -> Result<Option<Fingerprint>, MetaError> {
+        if self.host.range(range).is_none() {
+            return Ok(None);
+        }
+        fingerprint(&self.host.storage, range).map(Some)
     }
 
     /// Stops answering and makes what is applied durable, so that the next start is quick. Shut the

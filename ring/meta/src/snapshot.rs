@@ -12,7 +12,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use bytes::{Buf, Bytes, BytesMut};
 use karri_ring_disk::DiskPath;
 use karri_ring_raft::{MachineError, SNAPSHOT_CHUNK_BYTES_MAX, SnapshotReader, SnapshotWriter};
-use karri_ring_types::RangeId;
+use karri_ring_types::{Digest, RangeId, Step, failpoint};
 use rocksdb::{Snapshot, SstFileWriter, WriteBatch};
 use serde::{Deserialize, Serialize};
 
@@ -20,7 +20,7 @@ use crate::codec::{FORMAT, decode, encode};
 use crate::machine::{RangeMachine, RangeState};
 use crate::row::{Bounds, Own, own_key, space_of};
 use crate::storage::{Storage, cursor};
-use crate::{KEY_BYTES_MAX, MetaError, ROW_BYTES_MAX, Table};
+use crate::{Fingerprint, KEY_BYTES_MAX, MetaError, ROW_BYTES_MAX, Table};
 
 /// Chunks that wait for the one who sends them.
 const CHUNKS_AHEAD: usize = 2;
@@ -101,26 +101,56 @@ fn send_rows(snapshot: &Snapshot<'_>, range: RangeId, state: &RangeState, sender
     buffer.extend_from_slice(&[FORMAT]);
     buffer.extend_from_slice(&length(encoded.len())?.to_le_bytes());
     buffer.extend_from_slice(&encoded);
-    if let Some(description) = &state.description {
-        for (lower, upper) in table_spans(snapshot, space_of(range), &description.bounds)? {
-            let mut rows = cursor(snapshot, &lower, upper);
-            while let Some((key, stored)) = rows.item() {
-                buffer.extend_from_slice(&length(key.len() - 1)?.to_le_bytes());
-                buffer.extend_from_slice(&length(stored.len())?.to_le_bytes());
-                buffer.extend_from_slice(&key[1..]);
-                buffer.extend_from_slice(stored);
-                while buffer.len() >= SNAPSHOT_CHUNK_BYTES_MAX {
-                    if sender.send(Ok(buffer.split_to(SNAPSHOT_CHUNK_BYTES_MAX).freeze())).is_err() {
-                        return Ok(());
-                    }
-                }
-                rows.next();
+    let sent = each_row(snapshot, range, state, |key, stored| {
+        buffer.extend_from_slice(&length(key.len() - 1)?.to_le_bytes());
+        buffer.extend_from_slice(&length(stored.len())?.to_le_bytes());
+        buffer.extend_from_slice(&key[1..]);
+        buffer.extend_from_slice(stored);
+        while buffer.len() >= SNAPSHOT_CHUNK_BYTES_MAX {
+            if sender.send(Ok(buffer.split_to(SNAPSHOT_CHUNK_BYTES_MAX).freeze())).is_err() {
+                return Ok(false);
             }
-            rows.status()?;
         }
+        Ok(true)
+    })?;
+    if !sent {
+        return Ok(());
     }
     let _ = sender.send(Ok(buffer.freeze()));
     Ok(())
+}
+
+/// Reads all rows of a range, by their physical keys, until `row` wants no more; whether that was all.
+fn each_row(
+    snapshot: &Snapshot<'_>,
+    range: RangeId,
+    state: &RangeState,
+    mut row: impl FnMut(&[u8], &[u8]) -> Result<bool, MetaError>,
+) -> Result<bool, MetaError> {
+    let Some(description) = &state.description else { return Ok(true) };
+    for (lower, upper) in table_spans(snapshot, space_of(range), &description.bounds)? {
+        let mut rows = cursor(snapshot, &lower, upper);
+        while let Some((key, stored)) = rows.item() {
+            if !row(key, stored)? {
+                return Ok(false);
+            }
+            rows.next();
+        }
+        rows.status()?;
+    }
+    Ok(true)
+}
+
+/// What this node has of a range, at one moment.
+pub(crate) fn fingerprint(storage: &Storage, range: RangeId) -> Result<Fingerprint, MetaError> {
+    let snapshot = storage.snapshot();
+    let Opening { blob, state } = read_opening(&snapshot, range)?;
+    let mut digests = vec![Digest::of(&encode(&state))];
+    each_row(&snapshot, range, &state, |key, stored| {
+        digests.extend([Digest::of(key), Digest::of(stored)]);
+        Ok(true)
+    })?;
+    Ok(Fingerprint { applied: Digest::of(&blob), state: Digest::of_chunks(&digests) })
 }
 
 fn length(bytes: usize) -> Result<u32, MetaError> {
@@ -155,7 +185,7 @@ fn table_spans(snapshot: &Snapshot<'_>, space: u8, bounds: &Bounds) -> Result<Ve
 
 /// A decided install, durable before the first old row is deleted.
 #[derive(Serialize, Deserialize)]
-struct Install {
+pub(crate) struct Install {
     files: Vec<String>,
     blob: Vec<u8>,
     state: RangeState,
@@ -240,10 +270,12 @@ impl Installer {
         }
         let storage = self.machine.storage();
         storage.staging().sync_dir()?;
+        failpoint(Step::SnapshotStaged);
         let names = self.files.iter().filter_map(|path| path.as_path().file_name()?.to_str().map(str::to_owned));
         let install = Install { files: names.collect(), blob, state, deleted: false };
         put_install(storage, self.machine.id(), &install)?;
         self.decided = true;
+        failpoint(Step::SnapshotDecided);
         complete(storage, self.machine.id(), install, &self.machine.state())?;
         self.machine.installed(self.state.take().unwrap_or_default());
         Ok(())
@@ -314,6 +346,7 @@ fn complete(storage: &Storage, range: RangeId, mut install: Install, old: &Range
         batch.put(own_key(range, Own::Install), encode(&install));
         storage.write(batch)?;
         storage.flush(storage.sequence())?;
+        failpoint(Step::SnapshotCleared);
     }
     let mut files = Vec::new();
     for file in install.files.iter().map(|name| storage.staging().join(name)) {
@@ -324,12 +357,15 @@ fn complete(storage: &Storage, range: RangeId, mut install: Install, old: &Range
     if !files.is_empty() {
         storage.ingest(&files)?;
     }
+    failpoint(Step::SnapshotIngested);
     let mut batch = WriteBatch::default();
     batch.put(own_key(range, Own::Blob), &install.blob);
     batch.put(own_key(range, Own::State), encode(&install.state));
     batch.delete(own_key(range, Own::Install));
     storage.write(batch)?;
-    storage.flush(storage.sequence())
+    storage.flush(storage.sequence())?;
+    failpoint(Step::SnapshotInstalled);
+    Ok(())
 }
 
 /// After a restart: completes what was decided and removes what was not.

@@ -113,6 +113,13 @@ fn a_snapshot_replaces_the_range_and_nothing_else() {
     assert_eq!(Machine(target.clone()).applied().expect("reads"), b"blob of 5 at 179");
     assert_eq!((rows(&neighbour), rows(&system)), (before_neighbour, before_system));
     assert_eq!(staged(&to), 0);
+    assert_eq!(fingerprint(&to, RANGE).expect("reads"), fingerprint(&from, RANGE).expect("reads"));
+    let alike = fingerprint(&to, RANGE).expect("reads");
+    let other = Transaction { checks: vec![], writes: vec![Write { row: Raw(b"\x10bmore"), value: Some(Raw(b"x")) }] };
+    let other = encode_entry(&EntryHead::Batch { fence: FENCE, count: 1 }, &[other.encode()]);
+    apply(&source, 200, other, "blob of 5 at 179");
+    let changed = fingerprint(&from, RANGE).expect("reads");
+    assert_eq!((alike.applied, alike.state == changed.state), (changed.applied, false));
 
     // It lives on: writes, and a restart.
     let wanted = rows(&target);

@@ -1,6 +1,6 @@
 //! Names of things and the evaluator's trait.
 
-use karri_ring_types::{NodeId, RangeId, Timestamp};
+use karri_ring_types::{Digest, NodeId, RangeId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::{EvaluateError, View};
@@ -93,4 +93,13 @@ pub struct RangeStatus {
     pub voters: Vec<NodeId>,
     /// Index of the last log entry that this node has applied.
     pub applied_index: u64,
+}
+
+/// What a node has applied of a range, to be compared with other members: where `applied` is equal, so is `state`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fingerprint {
+    /// Digest of the id of the last applied entry and of the members at it.
+    pub applied: Digest,
+    /// Digest of all that the range knows about itself and of all its rows.
+    pub state: Digest,
 }

@@ -38,6 +38,10 @@ counters! {
     reads_around,
     /// Bad or missing copies reported to their holders by this gateway.
     bad_copies_reported,
+    /// Bytes that the scrub has read and checked on this node.
+    scrub_bytes,
+    /// Times that the scrub came to the end of all that this node holds.
+    scrub_rounds,
     /// Bad copies found on this node.
     bad_copies_found,
     /// Bad copies on this node replaced with a good one from a peer.

@@ -18,7 +18,7 @@ use karri_ring_rpc::{
     AddressBook, Caller, ClusterCa, Handler, Identity, IdentityError, Lane, Method, Request, Response, Router,
     RpcError, TlsTransport, Transport as _, join_call,
 };
-use karri_ring_types::{ClusterId, ClusterKey, Digest, NodeId, Rng};
+use karri_ring_types::{ClusterId, ClusterKey, Digest, NodeId, Rng, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::membership::{Command, Membership, MembershipError, Refusal, Reply, Unreadable, decode, encode};
@@ -92,7 +92,7 @@ impl Token {
 }
 
 #[derive(Serialize, Deserialize)]
-struct JoinRequest {
+pub(crate) struct JoinRequest {
     token: u128,
     secret: [u8; SECRET_BYTES],
     /// Chosen by the joining node, so that a repeated request gets the same id.
@@ -100,13 +100,13 @@ struct JoinRequest {
 }
 
 #[derive(Serialize, Deserialize)]
-struct CreateTokenRequest {
+pub(crate) struct CreateTokenRequest {
     ttl_ms: u64,
     uses: Option<u32>,
 }
 
 #[derive(Serialize, Deserialize)]
-enum JoinReply {
+pub(crate) enum JoinReply {
     Admitted(Credentials),
     Refused(Refusal),
 }
@@ -166,6 +166,21 @@ impl Credentials {
     /// The nodes that the cluster had when the credentials were made: the first to ask after a join.
     pub fn addresses(&self) -> &BTreeMap<NodeId, String> {
         &self.addresses
+    }
+
+    /// The same node with a new key and certificate, good until `end` or as long as the authority's.
+    pub fn renewed(&self, end: Option<Timestamp>) -> Result<Self, JoinError> {
+        let authority = self.authority()?;
+        let Identity { cert_pem, key_pem, .. } = match end {
+            Some(end) => authority.issue_until(self.node, end)?,
+            None => authority.issue(self.node)?,
+        };
+        Ok(Self { cert_pem, key_pem, ..self.clone() })
+    }
+
+    /// Replaces the file that [`Credentials::create`] wrote.
+    pub fn replace(&self, path: &DiskPath) -> Result<(), JoinError> {
+        Ok(path.replace(&encode(self))?)
     }
 
     /// Writes the credentials to a file that is not there yet, readable by its owner only.
@@ -231,12 +246,23 @@ pub async fn call_running(
     method: Method,
     head: Bytes,
 ) -> Result<Response, JoinError> {
+    call_running_within(credentials, address, method, head, COMMAND_DEADLINE).await
+}
+
+/// As [`call_running`], for what may take longer.
+pub async fn call_running_within(
+    credentials: &Credentials,
+    address: &str,
+    method: Method,
+    head: Bytes,
+    deadline: Duration,
+) -> Result<Response, JoinError> {
     let addresses = AddressBook::new();
     addresses.set(credentials.node, address.to_owned());
     // Not as the node itself, or the call would stay in this process.
     let transport = TlsTransport::new(NodeId(0), credentials.identity(), addresses, Router::new())?;
     let request = Request { group: 0, head, body: Bytes::new() };
-    Ok(transport.call(credentials.node, Lane::Control, method, request, COMMAND_DEADLINE).await?)
+    Ok(transport.call(credentials.node, Lane::Control, method, request, deadline).await?)
 }
 
 /// Asks the running node at `address`, whose credentials these are, for a join token.

@@ -23,6 +23,7 @@
 
 mod client;
 mod counters;
+mod examine;
 mod extent_ref;
 mod holder;
 pub mod join;
@@ -39,10 +40,11 @@ mod write;
 
 pub use client::{ClientConfig, DeleteOutcome, ExtentClient};
 pub use counters::Counters;
+pub use examine::{CopyReport, CopyState};
 pub use extent_ref::ExtentRef;
 pub use karri_ring_extent::Owner;
 pub use layout::LayoutSource;
-pub use read::ReadError;
+pub use read::{READ_AHEAD_BYTES_MAX, ReadError};
 pub use repair::{RepairConfig, RepairRound, Verdict, Verdicts};
 pub use storage::{NodeReport, ReplicaReport, StorageConfig, StorageNode, StorageParts};
 pub use write::{ExtentWriter, WriteError};

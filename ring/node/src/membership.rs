@@ -7,6 +7,8 @@
 mod address_file;
 mod evaluator;
 mod follow;
+#[cfg(test)]
+mod golden_tests;
 mod health;
 mod record;
 
@@ -72,6 +74,16 @@ pub enum MembershipError {
     /// The cluster's authority is not usable.
     #[error("cluster authority")]
     Authority(#[from] karri_ring_rpc::IdentityError),
+}
+
+/// The addresses that a node has kept for its next start; none when there is no such file yet.
+///
+/// # Errors
+/// [`MembershipError::AddressFile`].
+pub fn kept_addresses(path: &DiskPath) -> Result<BTreeMap<NodeId, String>, MembershipError> {
+    let book = AddressBook::new();
+    AddressFile::new(path.clone()).load(&book)?;
+    Ok(book.snapshot())
 }
 
 /// A node's view of the cluster. Reading it never waits.

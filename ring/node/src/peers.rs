@@ -10,11 +10,13 @@ use karri_ring_types::{Digest, ExtentId, ExtentKind, NodeId, PartitionId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::examine::CopyState;
+use crate::extent_ref::ExtentRef;
 use crate::holder::{Holder, RunBytes};
 use crate::wire::{
-    self, DELETE, IDS_MAX, Ids, LIST, List, ListReply, Nothing, READ, REPORT_BAD, Read, ReadReply, Refusal, ReportBad,
-    SEAL, SUMMARIES, Seal, Summaries, SummariesReply, Summary, TOMBSTONED, USAGE, Unreadable, UsageReply, WRITE_RUN,
-    WriteRun,
+    self, DELETE, EXAMINE, Examine, ExamineReply, IDS_MAX, Ids, LIST, List, ListReply, Nothing, READ, REPORT_BAD, Read,
+    ReadReply, Refusal, ReportBad, SCAN, SEAL, SUMMARIES, ScanAll, ScanReply, Seal, Summaries, SummariesReply, Summary,
+    TOMBSTONED, USAGE, Unreadable, UsageReply, WRITE_RUN, WriteRun,
 };
 
 /// How long a node may take to make a run durable before it is left behind.
@@ -25,6 +27,8 @@ pub(crate) const READ_DEADLINE: Duration = Duration::from_secs(5);
 const SMALL_DEADLINE: Duration = Duration::from_secs(5);
 /// How long a deletion may take: it drops files.
 const DELETE_DEADLINE: Duration = Duration::from_secs(30);
+/// How long reading some extents may take.
+const EXAMINE_DEADLINE: Duration = Duration::from_secs(300);
 
 /// Why a node did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -160,6 +164,37 @@ impl Peers {
         let (Ids(found), _) =
             self.call(node, Lane::Control, TOMBSTONED, &Ids(ids), Bytes::new(), SMALL_DEADLINE).await?;
         Ok(found)
+    }
+
+    /// What has become of copies on `node`; with `deep` their bytes are read.
+    pub(crate) async fn examine(
+        &self,
+        node: NodeId,
+        copies: Vec<ExtentRef>,
+        deep: bool,
+    ) -> Result<Vec<CopyState>, CallError> {
+        if let Some(holder) = self.holder(node) {
+            return Ok(holder.examine(copies, deep).await);
+        }
+        let deadline = if deep { EXAMINE_DEADLINE } else { DELETE_DEADLINE };
+        let ask = Examine { copies, deep };
+        let (ExamineReply(states), _) = self.call(node, Lane::Data, EXAMINE, &ask, Bytes::new(), deadline).await?;
+        Ok(states)
+    }
+
+    /// A page of all that `node` holds, sealed or not, and for whom.
+    pub(crate) async fn scan(
+        &self,
+        node: NodeId,
+        after: Option<ExtentId>,
+        limit: u32,
+    ) -> Result<Vec<(ExtentId, Owner)>, CallError> {
+        if let Some(holder) = self.holder(node) {
+            return Ok(holder.scan(after, limit).await?);
+        }
+        let ask = ScanAll { after, limit };
+        let (ScanReply(page), _) = self.call(node, Lane::Control, SCAN, &ask, Bytes::new(), DELETE_DEADLINE).await?;
+        Ok(page)
     }
 
     pub(crate) async fn usage(&self, node: NodeId) -> Result<UsageReply, CallError> {

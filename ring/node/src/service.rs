@@ -1,32 +1,64 @@
 //! Answers the methods 200..=299.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use karri_ring_rpc::{Caller, Handler, Method, Request, Response};
+use karri_ring_types::CHUNK_SIZE_BYTES;
 use serde::Serialize;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::holder::{Holder, RunBytes};
 use crate::wire::{
-    self, DELETE, IDS_MAX, Ids, LIST, List, ListReply, Nothing, READ, REPORT_BAD, Refusal, ReportBad, SEAL, SUMMARIES,
-    Seal, Summaries, SummariesReply, TOMBSTONED, USAGE, WRITE_RUN, WriteRun,
+    self, CHUNKS_PER_READ_MAX, DELETE, EXAMINE, Examine, ExamineReply, IDS_MAX, Ids, LIST, List, ListReply, Nothing,
+    READ, REPORT_BAD, Read, Refusal, ReportBad, SCAN, SEAL, SUMMARIES, ScanAll, ScanReply, Seal, Summaries,
+    SummariesReply, TOMBSTONED, USAGE, WRITE_RUN, WriteRun,
 };
+
+/// Bytes of chunks that are on their way to other nodes; who asks for more waits.
+const ANSWER_BYTES_MAX: usize = 256 << 20;
+/// Bytes of one permit of them.
+const PERMIT_BYTES: usize = 64 << 10;
 
 /// The server side of a node's extents.
 pub(crate) struct ExtentService {
     holder: Holder,
     reports: mpsc::Sender<ReportBad>,
+    answers: Arc<Semaphore>,
+}
+
+/// Chunks in memory, accounted until the last of them is sent.
+struct Accounted {
+    bytes: Bytes,
+    _memory: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for Accounted {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 impl ExtentService {
     /// `reports` takes what others say of our copies; when it is full a report is dropped and will be made again.
     pub(crate) fn new(holder: Holder, reports: mpsc::Sender<ReportBad>) -> Self {
-        Self { holder, reports }
+        Self { holder, reports, answers: Arc::new(Semaphore::new(ANSWER_BYTES_MAX / PERMIT_BYTES)) }
     }
 
     async fn read(&self, request: &Request) -> Result<Response, String> {
-        match self.holder.read(parse(request)?).await {
-            Ok((reply, body)) => Ok(Response { body, ..answer(Ok(reply))? }),
+        let ask: Read = parse(request)?;
+        let most = ask.count.min(CHUNKS_PER_READ_MAX) * (CHUNK_SIZE_BYTES / PERMIT_BYTES) as u32;
+        let memory = self.answers.clone().acquire_many_owned(most).await;
+        let mut memory = memory.map_err(|_| "the node is stopping".to_owned())?;
+        match self.holder.read(ask).await {
+            Ok((reply, bytes)) => {
+                // Most chunks of small objects are shorter.
+                let spare = memory.num_permits().saturating_sub(bytes.len().div_ceil(PERMIT_BYTES));
+                drop(memory.split(spare));
+                let body = Bytes::from_owner(Accounted { bytes, _memory: memory });
+                Ok(Response { body, ..answer(Ok(reply))? })
+            }
             Err(refusal) => answer::<Nothing>(Err(refusal)),
         }
     }
@@ -74,6 +106,14 @@ impl Handler for ExtentService {
                 let Ids(mut ids) = parse(&request)?;
                 ids.truncate(IDS_MAX);
                 answer(self.holder.tombstoned(ids).await.map(Ids))
+            }
+            EXAMINE => {
+                let ask: Examine = parse(&request)?;
+                answer(Ok(ExamineReply(self.holder.examine(ask.copies, ask.deep).await)))
+            }
+            SCAN => {
+                let ask: ScanAll = parse(&request)?;
+                answer(self.holder.scan(ask.after, ask.limit).await.map(ScanReply))
             }
             Method(other) => Err(format!("no extent method {other}")),
         }

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use futures::future::join_all;
 use karri_ring_extent::{ExtentStore, Usage};
 use karri_ring_rpc::{Router, Transport};
-use karri_ring_types::{Clock, ExtentKind, NodeId, PARTITION_COUNT, PartitionId, Redundancy, Rng};
+use karri_ring_types::{Clock, ExtentKind, NodeId, PARTITION_COUNT, PartitionId, Redundancy, Rng, Timestamp};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
@@ -132,6 +133,10 @@ impl StorageNode {
         })
     }
 
+    pub(crate) fn client_shared(&self) -> &Arc<crate::client::Shared> {
+        self.client.shared()
+    }
+
     /// What happened so far on this node.
     pub fn counters(&self) -> Arc<Counters> {
         self.client.counters()
@@ -140,6 +145,12 @@ impl StorageNode {
     /// What this node holds.
     pub fn usage(&self) -> Usage {
         self.holder.store().usage()
+    }
+
+    /// When the scrub of this node last came to its end, if it has since the process began.
+    pub fn scrub_finished(&self) -> Option<Timestamp> {
+        let millis = self.repairer.scrub_finished.load(Ordering::Relaxed);
+        (millis > 0).then_some(Timestamp(millis))
     }
 
     /// Whether every extent of the cluster has all its copies.

@@ -1,5 +1,7 @@
 //! Messages of the methods 200..=299: one byte of format, then postcard. Chunks travel in the body, one after another.
 
+use crate::examine::CopyState;
+use crate::extent_ref::ExtentRef;
 use karri_ring_extent::{ExtentError, ExtentHeader, Owner};
 use karri_ring_rpc::Method;
 use karri_ring_types::{Digest, ExtentId, ExtentKind, PartitionId};
@@ -22,6 +24,8 @@ pub(crate) const SUMMARIES: Method = Method(206);
 pub(crate) const REPORT_BAD: Method = Method(207);
 pub(crate) const USAGE: Method = Method(208);
 pub(crate) const TOMBSTONED: Method = Method(209);
+pub(crate) const EXAMINE: Method = Method(210);
+pub(crate) const SCAN: Method = Method(211);
 
 /// Stores the run in the body; with `seal` it is the extent's last.
 #[derive(Debug, Serialize, Deserialize)]
@@ -93,6 +97,28 @@ pub(crate) struct ReportBad {
     pub(crate) root: Digest,
     pub(crate) index: u32,
 }
+
+/// Asks about copies; with `deep` their bytes are read.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Examine {
+    pub(crate) copies: Vec<ExtentRef>,
+    pub(crate) deep: bool,
+}
+
+/// Answers [`Examine`], in the order asked.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ExamineReply(pub(crate) Vec<CopyState>);
+
+/// Asks for a page of all extents.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ScanAll {
+    pub(crate) after: Option<ExtentId>,
+    pub(crate) limit: u32,
+}
+
+/// Answers [`ScanAll`].
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ScanReply(pub(crate) Vec<(ExtentId, Owner)>);
 
 /// A message without content.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]

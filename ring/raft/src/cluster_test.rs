@@ -314,34 +314,64 @@ async fn large_entries_reach_the_followers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_disk_refuses_entries_and_recovers() {
-    let cluster = Cluster::tuned(3, |config| config.reserve_bytes = 1).await;
+async fn a_follower_with_a_full_disk_lags_and_catches_up() {
+    let cluster = Cluster::new(3).await;
     let leader = cluster.group_of_all().await;
     let last = cluster.put("a", "1").await;
     let [full, healthy] = others(leader)[..] else { panic!("three nodes") };
-    // The look at the real disk would end the pretence.
-    let pretend = |node: u64, low| cluster.group(node).space.pretend(low);
-    let keep = async {
-        loop {
-            pretend(full, true);
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    };
-    let put = async {
-        cluster.wait_applied(full, last.index).await;
-        let last = cluster.put("a", "2").await;
-        cluster.wait_applied(healthy, last.index).await;
-        last
-    };
-    let last = tokio::select! { () = keep => unreachable!(), last = put => last };
     cluster.wait_applied(full, last.index).await;
+    cluster.pretend_full(full, Some(true));
+    let last = cluster.put("a", "2").await;
+    cluster.wait_applied(healthy, last.index).await;
+    assert!(cluster.group(full).applied_index() < last.index, "it took an entry for which it has no room");
+    cluster.pretend_full(full, None);
+    cluster.wait_applied(full, last.index).await;
+    cluster.shutdown().await;
+}
 
-    pretend(leader, true);
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_with_a_full_disk_hands_over_to_one_that_has_room() {
+    let cluster = Cluster::new(3).await;
+    let first = cluster.group_of_all().await;
+    cluster.put("a", "1").await;
+    cluster.pretend_full(first, Some(true));
+    assert!(cluster.group(first).may_be_handed_over());
+    eventually("the full node leads no more", || !cluster.group(first).is_leader()).await;
+    let second = cluster.leader().await;
+    assert_ne!(second, first);
+    let last = cluster.put("a", "2").await;
+    // Given back by whoever moves leaderships: it does not keep it.
+    let given = cluster.group(second).transfer_leader(NodeId(first)).await;
+    if given.is_ok() {
+        eventually("the full node leads no more", || !cluster.group(first).is_leader()).await;
+    }
+    assert_ne!(cluster.leader().await, first);
+    cluster.pretend_full(first, None);
+    cluster.wait_applied(first, last.index).await;
+    cluster.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_leader_stays_for_readers_where_too_few_have_room() {
+    let cluster = Cluster::new(3).await;
+    let leader = cluster.group_of_all().await;
+    cluster.put("a", "1").await;
+    let [full, healthy] = others(leader)[..] else { panic!("three nodes") };
+    cluster.pretend_full(full, Some(true));
+    cluster.pretend_full(leader, Some(true));
     let refused = cluster.group(leader).propose(entry("a", "3")).await;
     assert_eq!(refused, Err(ProposeError::NotLeader { leader: None }));
+    eventually("it knows that it stays", || !cluster.group(leader).may_be_handed_over()).await;
     cluster.group(leader).linearize().await.unwrap();
-    eventually("the disk has room again", || !cluster.host(leader).disk_full()).await;
-    cluster.put("a", "4").await;
+    assert!(cluster.host(leader).has_room(NodeId(healthy)).await);
+    assert!(!cluster.host(leader).has_room(NodeId(full)).await);
+
+    // One that gets room is enough.
+    cluster.pretend_full(full, None);
+    eventually("the full node leads no more", || !cluster.group(leader).is_leader()).await;
+    cluster.pretend_full(leader, None);
+    let last = cluster.put("a", "4").await;
+    cluster.wait_applied(full, last.index).await;
     cluster.shutdown().await;
 }
 

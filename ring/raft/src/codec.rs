@@ -62,7 +62,7 @@ impl From<VoteRecord> for Vote {
 
 /// Voters (two sets while they change) and all nodes that get the log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct MembershipRecord {
+pub(crate) struct MembershipRecord {
     configs: Vec<BTreeSet<u64>>,
     nodes: BTreeSet<u64>,
 }
@@ -90,7 +90,7 @@ pub(crate) struct AppliedState {
 }
 
 #[derive(Serialize, Deserialize)]
-struct AppliedRecord {
+pub(crate) struct AppliedRecord {
     last: Option<LogIdRecord>,
     membership_at: Option<LogIdRecord>,
     membership: MembershipRecord,

@@ -320,17 +320,22 @@ impl Group {
         done.map(|_| ()).map_err(|_| RaftError::Timeout("the new leader"))
     }
 
-    /// On the leader: the other voter whose log is longest.
-    fn successor(&self) -> Option<NodeId> {
+    /// On the leader: the other voters that have some of the log, the longest first.
+    pub(crate) fn successors(&self) -> Vec<NodeId> {
         self.metrics(|m| {
-            if !m.state.is_leader() {
-                return None;
-            }
-            let replication = m.replication.as_ref()?;
+            let Some(replication) = m.replication.as_ref().filter(|_| m.state.is_leader()) else { return Vec::new() };
             let voters = m.membership_config.membership().voter_ids().filter(|voter| *voter != self.node.0);
             let matched = voters.filter_map(|voter| Some((replication.get(&voter).copied()??, voter)));
-            matched.max().map(|(_, voter)| NodeId(voter))
+            let mut matched: Vec<_> = matched.collect();
+            matched.sort_unstable_by(|a, b| b.cmp(a));
+            matched.into_iter().map(|(_, voter)| NodeId(voter)).collect()
         })
+    }
+
+    /// Whether a leader whose disk is full may soon have handed over to one that takes writes. Where too few of the
+    /// voters have room it stays, for those who read.
+    pub fn may_be_handed_over(&self) -> bool {
+        self.space.suffices_without(self.node, &self.voters())
     }
 
     /// Waits until a leader is known here.
@@ -348,7 +353,7 @@ impl Group {
     /// Leaves the group; a leader hands over first, so that nobody has to wait for its lease to end.
     pub(crate) async fn stop(&self) {
         self.stopped.store(true, Ordering::Release);
-        if let Some(next) = self.successor()
+        if let Some(&next) = self.successors().first()
             && !matches!(tokio::time::timeout(HAND_OVER_TIMEOUT, self.transfer_leader(next)).await, Ok(Ok(())))
         {
             tracing::info!(range = %self.range, to = %next, "leadership was not handed over before the stop");

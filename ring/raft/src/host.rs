@@ -47,15 +47,17 @@ pub struct LogStats {
 pub struct RaftHost {
     config: Arc<HostConfig>,
     raft_config: Arc<openraft::Config>,
-    transport: Arc<dyn Transport>,
+    pub(crate) transport: Arc<dyn Transport>,
     db: Arc<LogDb>,
     flusher: Arc<Flusher>,
     groups: RwLock<HashMap<RangeId, Arc<Group>>>,
     unknown: RwLock<Option<Arc<UnknownGroup>>>,
     opening: tokio::sync::Mutex<()>,
-    space: Arc<Space>,
+    pub(crate) space: Arc<Space>,
     failure: Arc<Failure>,
     stopped: AtomicBool,
+    /// One task at a time hands over.
+    pub(crate) handing_over: tokio::sync::Mutex<()>,
 }
 
 impl RaftHost {
@@ -89,6 +91,7 @@ impl RaftHost {
             space,
             failure,
             stopped: AtomicBool::new(false),
+            handing_over: tokio::sync::Mutex::new(()),
         });
         router.register(crate::METHODS, Arc::new(Service { host: Arc::downgrade(&host) }));
         tokio::spawn(housekeeping(Arc::downgrade(&host)));
@@ -150,12 +153,20 @@ impl RaftHost {
         self.groups.read().get(&range).cloned()
     }
 
-    /// Ids of the groups with Raft state on this node's disk, open or not.
+    /// The groups that run here, by range.
+    pub(crate) fn open_groups(&self) -> Vec<Arc<Group>> {
+        let mut groups: Vec<_> = self.groups.read().values().cloned().collect();
+        groups.sort_unstable_by_key(|group| group.range());
+        groups
+    }
+
+    /// Ids of the groups with Raft state on this node's disk, open or not. Where they cannot be read the node's storage has
+    /// failed: without its groups it would wait for leaders that it is to find itself.
     pub fn groups(&self) -> Vec<RangeId> {
         match self.db.groups() {
             Ok(groups) => groups.into_iter().map(RangeId).collect(),
             Err(error) => {
-                tracing::error!(%error, "raft groups could not be listed");
+                self.failure.raise("raft groups could not be listed", &error);
                 self.groups.read().keys().copied().collect()
             }
         }
@@ -195,8 +206,8 @@ impl RaftHost {
         Ok(())
     }
 
-    /// True while the disk of the log has only its reserve left: new entries are refused, reads and elections go
-    /// on, and it ends by itself when there is room.
+    /// True while the disk of the log has only its reserve left: new entries are refused, and what is led here goes to
+    /// nodes that have room, if there are enough. Reads and elections go on. It ends by itself when there is room.
     pub fn disk_full(&self) -> bool {
         self.space.is_low()
     }
@@ -255,7 +266,7 @@ impl Drop for RaftHost {
     }
 }
 
-/// Watches the disk, flushes machines whose logs have grown by bytes rather than by entries, and frees the
+/// Watches the disk and hands over when it is full, flushes machines whose logs have grown by bytes rather than by entries, and frees the
 /// memory of idle logs.
 async fn housekeeping(host: Weak<RaftHost>) {
     let mut ticks = tokio::time::interval(SPACE_INTERVAL);
@@ -267,12 +278,14 @@ async fn housekeeping(host: Weak<RaftHost>) {
             return;
         }
         host.space.look();
+        if host.disk_full() {
+            tokio::spawn(host.clone().hand_over_all());
+        }
         for group in host.groups.read().values() {
             group.raise_fatal();
         }
         if tick % LOGS_EACH_TICKS == 0 {
-            let groups: Vec<_> = host.groups.read().values().cloned().collect();
-            for group in groups {
+            for group in host.open_groups() {
                 look_after(&group, host.config.snapshot_bytes).await;
             }
         }

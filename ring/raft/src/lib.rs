@@ -23,6 +23,7 @@ mod config;
 mod error;
 mod failure;
 mod group;
+mod hand_over;
 mod host;
 mod log;
 mod machine;

@@ -75,6 +75,7 @@ async fn serve(host: &Arc<RaftHost>, from: NodeId, method: Method, request: Requ
             let group = known(host, range)?;
             snapshot_finish(&group, from, head).await
         }
+        wire::ROOM => Ok(wire::head(&!host.disk_full())),
         Method(other) => Err(io::Error::other(format!("unknown raft method {other}"))),
     }
 }

@@ -238,6 +238,11 @@ impl Cluster {
         &self.hosts[&node]
     }
 
+    /// From now on the disk of a node is taken to be full or not; `None`: as it is.
+    pub(crate) fn pretend_full(&self, node: u64, full: Option<bool>) {
+        self.hosts[&node].space.pretend(full);
+    }
+
     pub(crate) fn group(&self, node: u64) -> Arc<Group> {
         self.hosts[&node].group(RANGE).unwrap()
     }

@@ -21,6 +21,8 @@ pub(crate) const TRANSFER: Method = Method(4);
 pub(crate) const SNAPSHOT_BEGIN: Method = Method(5);
 pub(crate) const SNAPSHOT_CHUNK: Method = Method(6);
 pub(crate) const SNAPSHOT_FINISH: Method = Method(7);
+/// Asks a host, not a group; the answer is a `bool`.
+pub(crate) const ROOM: Method = Method(8);
 
 /// Entries of one append call.
 pub(crate) const APPEND_ENTRIES_MAX: u64 = 4096;
@@ -252,6 +254,9 @@ pub(crate) fn decode_transfer_reply(head: &[u8]) -> io::Result<TransferLeaderRes
         }
     })
 }
+
+#[cfg(test)]
+mod golden_tests;
 
 #[cfg(test)]
 mod tests {

@@ -2,7 +2,9 @@
 //!
 //! A node's certificate names it in a URI, `karri://<cluster>/node/<id>`, which its peers check.
 
-use karri_ring_types::{ClusterId, NodeId};
+use std::time::Duration;
+
+use karri_ring_types::{ClusterId, NodeId, Timestamp};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, SanType,
@@ -10,6 +12,7 @@ use rcgen::{
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest as _, Sha256};
+use time::OffsetDateTime;
 
 /// A certificate or key could not be made or read.
 #[derive(Debug, thiserror::Error)]
@@ -76,8 +79,17 @@ impl ClusterCa {
         Ok(Self { cluster, cert_pem: cert_pem.to_owned(), key_pem: key_pem.to_owned() })
     }
 
-    /// Makes a key and a certificate for `node`.
+    /// Makes a key and a certificate for `node`, good as long as the authority's.
     pub fn issue(&self, node: NodeId) -> Result<Identity, IdentityError> {
+        self.issue_to(node, rcgen::date_time_ymd(2120, 1, 1))
+    }
+
+    /// As [`ClusterCa::issue`], good until `end`.
+    pub fn issue_until(&self, node: NodeId, end: Timestamp) -> Result<Identity, IdentityError> {
+        self.issue_to(node, rcgen::date_time_ymd(1970, 1, 1) + Duration::from_millis(end.as_millis()))
+    }
+
+    fn issue_to(&self, node: NodeId, end: OffsetDateTime) -> Result<Identity, IdentityError> {
         let issuer = Issuer::from_ca_cert_pem(&self.cert_pem, KeyPair::from_pem(&self.key_pem)?)?;
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::new(vec![NODE_NAME.to_owned()])?;
@@ -86,7 +98,7 @@ impl ClusterCa {
         params.distinguished_name.push(DnType::CommonName, format!("node {node}"));
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         params.not_before = rcgen::date_time_ymd(2020, 1, 1);
-        params.not_after = rcgen::date_time_ymd(2120, 1, 1);
+        params.not_after = end;
         let cert = params.signed_by(&key, &issuer)?;
         Ok(Identity {
             cluster: self.cluster,

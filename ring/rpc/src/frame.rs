@@ -191,6 +191,9 @@ fn invalid(text: String) -> io::Error {
 }
 
 #[cfg(test)]
+mod golden_tests;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

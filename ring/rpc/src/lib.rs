@@ -6,6 +6,7 @@
 //! It knows no Raft, no extents and no S3: a message is a head and a body of bytes.
 
 mod ca;
+mod certificate;
 mod client;
 mod connection;
 mod frame;
@@ -17,6 +18,7 @@ mod socket;
 mod tls;
 
 pub use ca::{ClusterCa, Identity, IdentityError};
+pub use certificate::CertificateFacts;
 pub use client::{AddressBook, TlsTransport, join_call};
 pub use memory::MemoryNetwork;
 pub use message::{

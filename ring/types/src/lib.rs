@@ -11,6 +11,7 @@
 
 mod clock;
 mod digest;
+mod failpoint;
 mod ids;
 mod random;
 mod redundancy;
@@ -20,6 +21,9 @@ mod work;
 
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use digest::{Digest, ParseDigestError};
+#[cfg(debug_assertions)]
+pub use failpoint::{Armed, at_step};
+pub use failpoint::{Step, UnknownStep, failpoint};
 pub use ids::{
     ClusterId, DataId, Epoch, ExtentId, NodeId, PARTITION_COUNT, ParseIdError, PartitionId, RangeId, RequestId,
     VersionId,

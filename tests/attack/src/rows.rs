@@ -45,6 +45,10 @@ pub fn rows(names: &Names) -> Vec<Row> {
     copy.request.headers = vec![("x-amz-copy-source".to_owned(), source)];
     copy.actions = &["s3:PutObject", "s3:GetObjectVersion"];
     rows.push(copy);
+    let mut labelled = row(Operation::CopyObject, names);
+    labelled.request.headers = vec![("x-amz-copy-source".to_owned(), format!("/{BUCKET}/labelled"))];
+    labelled.actions = &["s3:PutObject", "s3:GetObject", "s3:GetObjectTagging", "s3:PutObjectTagging"];
+    rows.push(labelled);
     let mut delete = row(Operation::DeleteObject, names);
     delete.request.query.push(("versionId".to_owned(), names.version.clone()));
     delete.actions = &["s3:DeleteObjectVersion"];

@@ -46,7 +46,22 @@ pub struct Stage {
 impl Stage {
     /// Starts a node and fills it.
     pub async fn start() -> Result<Self> {
-        let options = ClusterOptions { s3_configuration: "sigv2 = true".to_owned(), ..ClusterOptions::default() };
+        Self::start_in(Vec::new()).await
+    }
+
+    /// As [`Stage::start`], with variables of the node's environment.
+    pub async fn start_in(environment: Vec<(String, String)>) -> Result<Self> {
+        Self::start_with(environment, "").await
+    }
+
+    /// As [`Stage::start`], with more lines in the `[s3]` table of the node's configuration.
+    pub async fn start_configured(s3_configuration: &str) -> Result<Self> {
+        Self::start_with(Vec::new(), s3_configuration).await
+    }
+
+    async fn start_with(environment: Vec<(String, String)>, s3_configuration: &str) -> Result<Self> {
+        let s3_configuration = format!("sigv2 = true\n{s3_configuration}");
+        let options = ClusterOptions { s3_configuration, environment, ..ClusterOptions::default() };
         let cluster = Cluster::start_with(1, options).await?;
         let (host, client) = (cluster.host(0), cluster.client(0));
         let given = cluster.credentials();
@@ -93,7 +108,7 @@ impl Stage {
     }
 
     /// A user with a policy and keys.
-    async fn user(&self, name: &str, policy: Option<&str>) -> Result<Keys> {
+    pub async fn user(&self, name: &str, policy: Option<&str>) -> Result<Keys> {
         self.iam(&[("Action", "CreateUser"), ("UserName", name)]).await?;
         if let Some(policy) = policy {
             let put =
@@ -129,6 +144,8 @@ impl Stage {
         let first = self.good(&Request::new("PUT", "/victim/key").body("first")).await?;
         self.names.version = first.header("x-amz-version-id").to_owned();
         self.good(&Request::new("PUT", "/victim/key").header("x-amz-tagging", "a=b").body("second")).await?;
+        let labelled = Request::new("PUT", "/victim/labelled").header("x-amz-tagging", "secret=project");
+        self.good(&labelled.body("labelled")).await?;
         self.good(&Request::new("PUT", "/victim/large").body(&"x".repeat(100_000))).await?;
         let uploaded = self.good(&Request::new("POST", "/victim/upload?uploads")).await?;
         self.names.upload_id = uploaded.tag("UploadId");
@@ -274,6 +291,11 @@ fn stable(answer: &Answer) -> String {
         kept = hex::encode(Sha256::digest(kept.as_bytes()));
     }
     format!("{} {} {kept}", answer.status, answer.header("etag"))
+}
+
+/// How an answer was: status and code.
+pub fn told(answer: &Answer) -> String {
+    format!("{} {}", answer.status, answer.tag("Code"))
 }
 
 /// What is not as it was.

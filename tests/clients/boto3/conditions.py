@@ -169,8 +169,57 @@ def forms():
     assert S3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"by a form"
 
 
+def locked_out():
+    """Who would take from itself the right to change a bucket's policy has to say so."""
+    bucket = f"locked-{uuid.uuid4().hex[:8]}"
+    S3.create_bucket(Bucket=bucket)
+    keeper = client("s3", user("keeper", statement("Allow", "s3:*")))
+    settle()
+    arn = f"arn:aws:s3:::{bucket}"
+    deny = statement("Deny", ["s3:PutBucketPolicy", "s3:DeleteBucketPolicy"], arn) | {"Principal": "*"}
+    fails("AccessDenied", keeper.put_bucket_policy, Bucket=bucket, Policy=policy(deny))
+    fails("NoSuchBucketPolicy", keeper.get_bucket_policy, Bucket=bucket)
+    harmless = statement("Deny", "s3:DeleteBucket", arn) | {"Principal": "*"}
+    keeper.put_bucket_policy(Bucket=bucket, Policy=policy(harmless))
+    keeper.put_bucket_policy(Bucket=bucket, Policy=policy(deny), ConfirmRemoveSelfBucketAccess=True)
+    settle()
+    fails("AccessDenied", keeper.put_bucket_policy, Bucket=bucket, Policy=policy(harmless))
+    fails("AccessDenied", keeper.delete_bucket_policy, Bucket=bucket)
+    # The root user of the bucket's account can always mend it, and need not say anything.
+    S3.put_bucket_policy(Bucket=bucket, Policy=policy(deny))
+    S3.delete_bucket_policy(Bucket=bucket)
+
+
+def missing_keys():
+    """Only who may list a bucket learns that a key is not there."""
+    bucket = f"missing-{uuid.uuid4().hex[:8]}"
+    S3.create_bucket(Bucket=bucket)
+    S3.put_object(Bucket=bucket, Key="there", Body=b"x")
+    reads, lists = statement("Allow", "s3:GetObject"), statement("Allow", "s3:ListBucket")
+    reader, lister = client("s3", user("reader", reads)), client("s3", user("lister", lists))
+    both = client("s3", user("both", reads, lists))
+    settle()
+    assert reader.get_object(Bucket=bucket, Key="there")["Body"].read() == b"x"
+    fails("AccessDenied", reader.get_object, Bucket=bucket, Key="missing")
+    fails("403", reader.head_object, Bucket=bucket, Key="missing")
+    fails("NoSuchKey", both.get_object, Bucket=bucket, Key="missing")
+    fails("404", both.head_object, Bucket=bucket, Key="missing")
+    fails("AccessDenied", lister.get_object, Bucket=bucket, Key="there")
+    fails("403", lister.head_object, Bucket=bucket, Key="there")
+    # It learns nothing that the list does not tell.
+    fails("NoSuchKey", lister.get_object, Bucket=bucket, Key="missing")
+    fails("404", lister.head_object, Bucket=bucket, Key="missing")
+
+
+def settle():
+    # A change of identities is known on every node within a second.
+    time.sleep(1)
+
+
 second_factors()
 federated_users()
 tags()
 forms()
+locked_out()
+missing_keys()
 print("conditions: all passed")

@@ -11,9 +11,11 @@ import hmac
 import io
 import json
 import re
+import shutil
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.parse
@@ -274,6 +276,40 @@ def devices():
     ROOT.delete_virtual_mfa_device(SerialNumber=serial)
 
 
+def certificates():
+    """Certificates for TLS, and those with which a user signs."""
+    folder = tempfile.mkdtemp()
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30",
+                    "-subj", "/CN=a.example", "-keyout", f"{folder}/key", "-out", f"{folder}/pem"], check=True, capture_output=True)
+    body, private = open(f"{folder}/pem").read(), open(f"{folder}/key").read()
+    secret(private.splitlines()[1])
+    shutil.rmtree(folder)
+    made = ROOT.upload_server_certificate(
+        ServerCertificateName="web", Path="/tls/", CertificateBody=body, PrivateKey=private, CertificateChain=body,
+        Tags=[{"Key": "a", "Value": "b"}])["ServerCertificateMetadata"]
+    assert made["Arn"] == f"arn:aws:iam::{ACCOUNT}:server-certificate/tls/web" and made["Expiration"] > made["UploadDate"], made
+    fails("EntityAlreadyExists", 409, ROOT.upload_server_certificate, ServerCertificateName="WEB", CertificateBody=body,
+          PrivateKey=private)
+    fails("MalformedCertificate", 400, ROOT.upload_server_certificate, ServerCertificateName="x", CertificateBody="x",
+          PrivateKey=private)
+    got = client("iam", 1).get_server_certificate(ServerCertificateName="web")["ServerCertificate"]
+    assert (got["CertificateBody"], got["CertificateChain"]) == (body, body) and got["Tags"] == [{"Key": "a", "Value": "b"}]
+    ROOT.update_server_certificate(ServerCertificateName="web", NewServerCertificateName="site", NewPath="/")
+    listed = ROOT.list_server_certificates()["ServerCertificateMetadataList"]
+    assert [(c["ServerCertificateName"], c["ServerCertificateId"]) for c in listed] == [("site", made["ServerCertificateId"])]
+    ROOT.delete_server_certificate(ServerCertificateName="site")
+    fails("NoSuchEntity", 404, ROOT.get_server_certificate, ServerCertificateName="site")
+    signing = ROOT.upload_signing_certificate(UserName="ada.l", CertificateBody=body)["Certificate"]
+    assert signing["Status"] == "Active" and signing["CertificateBody"] == body
+    fails("DuplicateCertificate", 409, ROOT.upload_signing_certificate, UserName="ada.l", CertificateBody=body)
+    fails("DeleteConflict", 409, ROOT.delete_user, UserName="ada.l")
+    one = dict(UserName="ada.l", CertificateId=signing["CertificateId"])
+    ROOT.update_signing_certificate(Status="Inactive", **one)
+    assert [c["Status"] for c in ROOT.list_signing_certificates(UserName="ada.l")["Certificates"]] == ["Inactive"]
+    ROOT.delete_signing_certificate(**one)
+    fails("NoSuchEntity", 404, ROOT.delete_signing_certificate, **one)
+
+
 def providers():
     arn = ROOT.create_open_id_connect_provider(
         Url="https://idp.example.com/realm", ClientIDList=["app"], ThumbprintList=["a" * 40])["OpenIDConnectProviderArn"]
@@ -394,6 +430,86 @@ def objects():
     ROOT.detach_user_policy(UserName="ada.l", PolicyArn="arn:aws:iam::aws:policy/AmazonS3FullAccess")
 
 
+def allowed(call):
+    try:
+        call()
+        return True
+    except ClientError as error:
+        assert error.response["Error"]["Code"] in ("AccessDenied", "InvalidAccessKeyId"), error
+        return False
+
+
+def within_a_second(calls, wanted, change):
+    """After `change` every one of the calls, each to another node, is allowed or not, as wanted, within a second."""
+    for call in calls:
+        assert allowed(call) != wanted, "it was so before"
+    change()
+    changed = time.monotonic()
+    for number, call in enumerate(calls):
+        while allowed(call) != wanted:
+            assert time.monotonic() - changed < 1, f"node {number} does not know after a second"
+            time.sleep(0.02)
+    print(f"known everywhere after {time.monotonic() - changed:.2f} s")
+
+
+def freshness():
+    """Whatever takes a permission away is in force on every node within a second, and so is what gives it."""
+    ROOT.create_user(UserName="fresh")
+    key = new_key(ROOT, UserName="fresh")
+    user = dict(UserName="fresh", PolicyName="p")
+    document = policy(allow("s3:ListAllMyBuckets"), allow("sts:*"))
+    arn = ROOT.create_policy(PolicyName="fresh", PolicyDocument=document)["Policy"]["Arn"]
+    nothing = ROOT.create_policy(PolicyName="nothing", PolicyDocument=policy(allow("s3:None")))["Policy"]["Arn"]
+    calls = [client("s3", number, key).list_buckets for number in range(len(ENDPOINTS))]
+    time.sleep(1)
+    within_a_second(calls, True, lambda: ROOT.put_user_policy(PolicyDocument=document, **user))
+    within_a_second(calls, False, lambda: ROOT.put_user_policy(PolicyDocument=policy(allow("sts:*")), **user))
+    within_a_second(calls, True, lambda: ROOT.attach_user_policy(UserName="fresh", PolicyArn=arn))
+    within_a_second(calls, False, lambda: ROOT.put_user_permissions_boundary(
+        UserName="fresh", PermissionsBoundary=nothing))
+    within_a_second(calls, True, lambda: ROOT.delete_user_permissions_boundary(UserName="fresh"))
+    within_a_second(calls, False, lambda: ROOT.create_policy_version(
+        PolicyArn=arn, PolicyDocument=policy(deny("s3:*"), allow("sts:*")), SetAsDefault=True))
+    within_a_second(calls, True, lambda: ROOT.set_default_policy_version(PolicyArn=arn, VersionId="v1"))
+    within_a_second(calls, False, lambda: ROOT.detach_user_policy(UserName="fresh", PolicyArn=arn))
+    ROOT.create_group(GroupName="fresh")
+    ROOT.attach_group_policy(GroupName="fresh", PolicyArn=arn)
+    within_a_second(calls, True, lambda: ROOT.add_user_to_group(GroupName="fresh", UserName="fresh"))
+    within_a_second(calls, False, lambda: ROOT.remove_user_from_group(GroupName="fresh", UserName="fresh"))
+    within_a_second(calls, True, lambda: ROOT.add_user_to_group(GroupName="fresh", UserName="fresh"))
+    # A key, and the session that was made with it.
+    session = client("sts", 0, key).get_session_token()["Credentials"]
+    secret(session["SecretAccessKey"])
+    secret(session["SessionToken"])
+    of_session = [boto3.client(
+        "s3", endpoint_url=endpoint, config=CONFIG, aws_access_key_id=session["AccessKeyId"],
+        aws_secret_access_key=session["SecretAccessKey"], aws_session_token=session["SessionToken"]).list_buckets
+        for endpoint in ENDPOINTS]
+    within_a_second(calls, False, lambda: ROOT.update_access_key(
+        UserName="fresh", AccessKeyId=key["AccessKeyId"], Status="Inactive"))
+    within_a_second(of_session, False, lambda: ROOT.put_user_policy(
+        PolicyDocument=policy({**deny("*"), "Condition": {"DateLessThan": {"aws:TokenIssueTime": "2999-01-01T00:00:00Z"}}}),
+        **user))
+    ROOT.delete_access_key(UserName="fresh", AccessKeyId=key["AccessKeyId"])
+    # A bucket's policy.
+    bucket, of_ada = "fresh-bucket", new_key_instead("ada.l")
+    root = client("s3")
+    root.create_bucket(Bucket=bucket)
+    lists = [lambda s3=client("s3", number, of_ada): s3.list_objects_v2(Bucket=bucket) for number in range(len(ENDPOINTS))]
+    named = {"Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:user/ada.l"}}
+    time.sleep(1)
+    within_a_second(lists, True, lambda: root.put_bucket_policy(
+        Bucket=bucket, Policy=policy(allow("s3:ListBucket", f"arn:aws:s3:::{bucket}", **named))))
+    within_a_second(lists, False, lambda: root.put_bucket_policy(
+        Bucket=bucket, Policy=policy({**deny("s3:ListBucket", f"arn:aws:s3:::{bucket}"), **named})))
+    root.delete_bucket(Bucket=bucket)
+    ROOT.remove_user_from_group(GroupName="fresh", UserName="fresh")
+    ROOT.delete_user_policy(**user)
+    ROOT.detach_group_policy(GroupName="fresh", PolicyArn=arn)
+    ROOT.delete_group(GroupName="fresh")
+    ROOT.delete_user(UserName="fresh")
+
+
 def races():
     """Of many who make the same user through all nodes one does; a user gets two keys, however many ask."""
     def many(call):
@@ -428,9 +544,11 @@ managed_policies()
 roles()
 passwords()
 devices()
+certificates()
 providers()
 reports()
 simulation()
 accounts()
 objects()
+freshness()
 print("iam: all passed")

@@ -5,11 +5,18 @@
 
 import concurrent.futures
 import json
+import re
 import sys
 import time
+import urllib.error
+import urllib.parse
+import urllib.request
 import uuid
 
 import boto3
+import botocore.auth
+import botocore.awsrequest
+import botocore.credentials
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
@@ -49,6 +56,112 @@ def expect(outcomes, allowed):
     got = {outcome: outcomes.count(outcome) for outcome in outcomes}
     wanted = {"ok": allowed, "403 QuotaExceeded": WRITERS - allowed}
     assert got == {outcome: count for outcome, count in wanted.items() if count}, got
+
+
+def total(s3, prefix=""):
+    """Bytes in the buckets of whoever asks."""
+    names = [bucket["Name"] for bucket in s3.list_buckets()["Buckets"] if bucket["Name"].startswith(prefix)]
+    listed = [s3.list_objects_v2(Bucket=bucket).get("Contents", []) for bucket in names]
+    return sum(item["Size"] for items in listed for item in items)
+
+
+def of_all_buckets(nodes, root, policy, name):
+    """The size of all buckets of the account, which are in different ranges."""
+    buckets = [f"{name}-all-{number}" for number in range(8)]
+    for bucket in buckets[:7]:
+        root.create_bucket(Bucket=bucket)
+    before = total(root)
+    # Room for ten of 128 KiB; the sizes of quotas are MiB.
+    body = bytes(128 * 1024)
+    room = before // MIB + 2
+    filler = room * MIB - before - 10 * len(body)
+    root.put_object(Bucket=buckets[0], Key="filler", Body=bytes(filler))
+    policy(limit("s3:PutObject", "s3:quota-buckettotalsize", room))
+    expect(race(nodes, lambda s3, n: s3.put_object(Bucket=buckets[n % 7], Key=f"{n}", Body=body)), 10)
+    assert total(root) == room * MIB
+    # A bucket that is made later counts; whoever has no quota may, and is counted; what is less is never refused.
+    root.create_bucket(Bucket=buckets[7])
+    root.put_object(Bucket=buckets[7], Key="over", Body=body)
+    expect(race(nodes, lambda s3, n: s3.put_object(Bucket=buckets[n % 8], Key=f"over-{n}", Body=b"x")), 0)
+    nodes[0].put_object(Bucket=buckets[0], Key="filler", Body=bytes(filler - len(body)))
+    # A deletion in one bucket makes room in another, at once and through any node.
+    nodes[1].delete_object(Bucket=buckets[7], Key="over")
+    expect(race(nodes, lambda s3, n: s3.put_object(Bucket=buckets[n % 8], Key=f"again-{n}", Body=body)), 1)
+    assert total(root) == room * MIB
+    # Writers, deleters and writers over what is there, all at once: what is there never exceeds the quota.
+    def mixed(s3, n):
+        if n % 3 == 0:
+            s3.delete_object(Bucket=buckets[n % 7], Key=f"{n}")
+        s3.put_object(Bucket=buckets[(n + 1) % 8], Key=f"mixed-{n % 16}", Body=body[: 1024 * (n + 1)])
+
+    race(nodes, mixed)
+    assert total(root) <= room * MIB, (total(root), room)
+
+
+def of_an_account(endpoints, name):
+    """The cloud's administrator limits an account: its root user and its users alike."""
+    tenant = f"tenant-{name}"
+    assert query(endpoints[0], "CreateAccount", AccountName=tenant)[0] == 200
+    text = query(endpoints[0], "CreateAccessKey", DelegateAccount=tenant)[1]
+    key = {field: re.search(f"<{field}>(.*?)<", text).group(1) for field in ("AccessKeyId", "SecretAccessKey")}
+    time.sleep(SETTLE_SECONDS)
+    roots = [client("s3", endpoint, key) for endpoint in endpoints]
+    iam = client("iam", endpoints[0], key)
+    iam.create_user(UserName="member")
+    iam.attach_user_policy(UserName="member", PolicyArn="arn:aws:iam::aws:policy/AmazonS3FullAccess")
+    of_member = iam.create_access_key(UserName="member")["AccessKey"]
+    members = [client("s3", endpoint, of_member) for endpoint in endpoints]
+
+    def put(policy_name, *statements):
+        document = json.dumps({"Version": "2012-10-17", "Statement": statements})
+        words = {"AccountName": tenant, "PolicyName": policy_name, "PolicyDocument": document}
+        return query(endpoints[1], "PutAccountPolicy", **words)
+
+    allow = {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}
+    for statements in [[allow], [allow, limit("s3:PutObject", "s3:quota-bucketsize", 1)], []]:
+        status, text = put("wrong", *statements)
+        assert status == 400 and "MalformedPolicyDocument" in text, text
+    status, text = query(endpoints[0], "PutAccountPolicy", AccountName="nobody", PolicyName="q", PolicyDocument="{}")
+    assert status == 404 and "NoSuchEntity" in text, text
+    status, text = query(endpoints[0], "ListAccountPolicies", key, AccountName=tenant)
+    assert status == 403 and "AccessDenied" in text, text
+    status, text = put("size", limit("s3:PutObject", "s3:quota-buckettotalsize", 1))
+    assert status == 200, text
+    status, text = put("buckets", limit("s3:CreateBucket", "s3:quota-bucketnumber", 6))
+    assert status == 200, text
+    time.sleep(SETTLE_SECONDS)
+    both = [*roots, *members]
+    expect(race(both, lambda s3, n: s3.create_bucket(Bucket=f"{tenant}-{n}")), 6)
+    buckets = [bucket["Name"] for bucket in roots[0].list_buckets()["Buckets"]]
+    body = bytes(128 * 1024)
+    expect(race(both, lambda s3, n: s3.put_object(Bucket=buckets[n % 6], Key=f"{n}", Body=body)), 8)
+    assert total(roots[0]) == MIB
+    status, text = query(endpoints[2], "ListAccountPolicies", AccountName=tenant)
+    assert status == 200 and re.findall("<member>(.*?)</member>", text) == ["buckets", "size"], text
+    status, text = query(endpoints[2], "GetAccountPolicy", AccountName=tenant, PolicyName="size")
+    assert status == 200 and "buckettotalsize" in text, text
+    assert query(endpoints[2], "DeleteAccountPolicy", AccountName=tenant, PolicyName="size")[0] == 200
+    status, text = query(endpoints[2], "DeleteAccountPolicy", AccountName=tenant, PolicyName="size")
+    assert status == 404 and "NoSuchEntity" in text, text
+    time.sleep(SETTLE_SECONDS)
+    members[0].put_object(Bucket=buckets[0], Key="more", Body=body)
+
+
+def query(endpoint, action, key=None, **parameters):
+    """An action that AWS does not have, signed as every other: status and document."""
+    credentials = boto3.Session().get_credentials()
+    if key:
+        credentials = botocore.credentials.Credentials(key["AccessKeyId"], key["SecretAccessKey"])
+    body = urllib.parse.urlencode({"Action": action, "Version": "2010-05-08", **parameters})
+    headers = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}
+    request = botocore.awsrequest.AWSRequest("POST", endpoint + "/", data=body, headers=headers)
+    botocore.auth.SigV4Auth(credentials, "iam", "us-east-1").add_auth(request)
+    asked = urllib.request.Request(request.url, data=body.encode(), headers=dict(request.headers))
+    try:
+        with urllib.request.urlopen(asked) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
 
 
 def main():
@@ -108,8 +221,10 @@ def main():
     policy()
     nodes[0].put_object(Bucket=f"{name}-bytes", Key="and more", Body=body)
 
+    of_all_buckets(nodes, root, policy, name)
+    of_an_account(endpoints, name)
+
     for refused in [
-        limit("s3:PutObject", "s3:quota-buckettotalsize", 1),
         limit("s3:PutObject", "s3:quota-dreams", 1),
         limit("s3:PutObject", "s3:prefix", 1),
     ]:

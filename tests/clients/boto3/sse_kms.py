@@ -96,6 +96,12 @@ def permissions(key, arn):
             refused("AccessDenied", read, "written", client=mine)
         # What is known of an object is not encrypted with it; the account's own key is for all who may use S3.
         assert mine.head_object(Bucket=BUCKET, Key="written")["SSEKMSKeyId"] == arn
+        # Checksums are of the plain bytes.
+        asked = {"Bucket": BUCKET, "Key": "written", "ChecksumMode": "ENABLED"}
+        if may_read:
+            assert "ChecksumCRC32" in mine.head_object(**asked) or "ChecksumCRC64NVME" in mine.head_object(**asked)
+        else:
+            refused("403", mine.head_object, **asked)
         put("w-own", client=mine)
         assert read("w-own", client=mine) == b"x"
     refused("AccessDeniedException", Walking("kms", reader).decrypt,

@@ -12,6 +12,14 @@ use karri_tests_cluster::{Cluster, ClusterOptions, test_bytes};
 use tempfile::TempDir;
 use tokio::process::Command;
 
+mod exerciser;
+mod mount;
+mod setting;
+
+pub use exerciser::Exerciser;
+pub use mount::Mount;
+pub use setting::{Encryption, Setting};
+
 /// How long one command of a client may take.
 const COMMAND_LIMIT: Duration = Duration::from_secs(300);
 
@@ -19,6 +27,8 @@ const COMMAND_LIMIT: Duration = Duration::from_secs(300);
 pub struct Workbench {
     /// The cluster under test.
     pub cluster: Cluster,
+    /// What its buckets and its port are like.
+    pub setting: Setting,
     dir: TempDir,
 }
 
@@ -30,12 +40,21 @@ impl Workbench {
 
     /// As [`Workbench::start`], with further tables in the configuration of each node.
     pub async fn start_with(nodes: usize, tables: &str) -> Result<Self> {
+        Self::start_full(nodes, tables, Setting::default()).await
+    }
+
+    /// As [`Workbench::start`], in a setting.
+    pub async fn start_in(nodes: usize, setting: Setting) -> Result<Self> {
+        Self::start_full(nodes, "", setting).await
+    }
+
+    async fn start_full(nodes: usize, tables: &str, setting: Setting) -> Result<Self> {
         // As `karri dev` has it: s3cmd signs URLs with Signature Version 2.
         let s3_configuration = format!("sigv2 = true\n{tables}");
-        let options = ClusterOptions { s3_configuration, ..ClusterOptions::default() };
+        let options = ClusterOptions { s3_configuration, tls: setting.tls, ..ClusterOptions::default() };
         let cluster = Cluster::start_with(nodes, options).await?;
         let dir = TempDir::with_prefix("karri-client-").context("make a temporary folder")?;
-        Ok(Self { cluster, dir })
+        Ok(Self { cluster, setting, dir })
     }
 
     /// A path in the working folder.
@@ -71,7 +90,7 @@ impl Workbench {
 
     /// The endpoint of a node; numbers past the last begin anew, so that tests walk around the cluster.
     pub fn endpoint(&self, number: usize) -> String {
-        format!("http://{}", self.host(number))
+        format!("{}://{}", self.setting.scheme(), self.host(number))
     }
 
     /// Host and port of a node.
@@ -93,6 +112,15 @@ impl Workbench {
         command.env("AWS_ACCESS_KEY_ID", &credentials.access_key);
         command.env("AWS_SECRET_ACCESS_KEY", &credentials.secret_key);
         command.env("AWS_DEFAULT_REGION", "us-east-1").env("AWS_EC2_METADATA_DISABLED", "true");
+        command.env("KARRI_CLIENT_SETTING", self.setting.to_string());
+        if let Some(authority) = self.cluster.authority() {
+            // Of Go, OpenSSL and Python; of curl; of botocore, which rclone's library cannot follow.
+            for name in ["SSL_CERT_FILE", "CURL_CA_BUNDLE", "AWS_CA_BUNDLE"] {
+                if name != "AWS_CA_BUNDLE" || !program.ends_with("rclone") {
+                    command.env(name, authority);
+                }
+            }
+        }
         command
     }
 

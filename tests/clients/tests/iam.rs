@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use karri_tests_clients::{Workbench, files, python_client};
+use karri_tests_clients::{Setting, Workbench, files, python_client};
 use karri_tests_cluster::karri_binary;
 
 /// Runs the boto3 script; the secrets that it saw come back.
@@ -37,10 +37,30 @@ async fn boto3_on_three_nodes_leaves_no_secret_in_clear() -> Result<()> {
     let bench = Workbench::start(3).await?;
     let secrets = boto3(&bench, 3).await?;
     ensure!(secrets.len() >= 8, "the script saw only {} secrets", secrets.len());
+    left_nowhere(&bench, 3, &secrets).await
+}
+
+/// Secrets of every kind in calls that succeed and that fail: keys, session tokens, tokens of identity providers, clients'
+/// own keys of objects, plain texts of the key service, passwords, seeds of second factors, keys of certificates.
+#[tokio::test(flavor = "multi_thread")]
+async fn secrets_are_in_no_refusal_and_nowhere_else() -> Result<()> {
+    let bench = Workbench::start_with(2, "customer_keys_over_http = true\n").await?;
+    let list = bench.text_path("secrets");
+    let script = format!("{}/boto3/canary.py", env!("CARGO_MANIFEST_DIR"));
+    let args = [script, list.clone(), bench.endpoint(0), bench.endpoint(1)];
+    let output = bench.run(&python_client("python")?, &args).await?;
+    ensure!(output.trim_end().ends_with("canary: all passed"), "{output}");
+    let secrets: Vec<String> = std::fs::read_to_string(list)?.lines().map(str::to_owned).collect();
+    ensure!(secrets.len() >= 70, "the script saw only {} secrets", secrets.len());
+    left_nowhere(&bench, 2, &secrets).await
+}
+
+/// Fails when a secret is in the files, the log or the metrics of a node.
+async fn left_nowhere(bench: &Workbench, nodes: usize, secrets: &[String]) -> Result<()> {
     // The check itself can find something.
-    ensure!(nowhere_in(bench.path("").as_path(), &secrets).is_err(), "the list of secrets was not found");
-    for node in 0..3 {
-        nowhere_in(bench.cluster.data_dir(node), &secrets)?;
+    ensure!(nowhere_in(bench.path("").as_path(), secrets).is_err(), "the list of secrets was not found");
+    for node in 0..nodes {
+        nowhere_in(bench.cluster.data_dir(node), secrets)?;
         let log = bench.cluster.log(node);
         ensure!(!log.is_empty() && !secrets.iter().any(|secret| log.contains(secret)), "a secret is in a log");
         let url = format!("{}/-/metrics", bench.endpoint(node));
@@ -78,5 +98,19 @@ async fn aws_cli_makes_a_user_whose_keys_work() -> Result<()> {
     ensure!(!s3(&["ls", "s3://bucket-of-cli"]).await?, "an inactive key is good");
     let got = iam(&["list-access-keys", "--user-name", "cli"]).await?;
     ensure!(got.contains(id) && got.contains("Inactive") && !got.contains(secret), "{got}");
+    Ok(())
+}
+
+/// By IAM's calls and from the host, which say the same; and what a session of each role may do.
+#[tokio::test(flavor = "multi_thread")]
+async fn shipped_roles_are_installed_and_hold() -> Result<()> {
+    // One of them asks for an encrypted connection.
+    let bench = Workbench::start_in(1, Setting { tls: true, ..Setting::default() }).await?;
+    let config = bench.cluster.config(0).display().to_string();
+    let karri = karri_binary().display().to_string();
+    let command = serde_json::to_string(&[&[&*karri, "iam", "templates"][..], &["--config", &config]])?;
+    let args = [format!("{}/boto3/templates.py", env!("CARGO_MANIFEST_DIR")), command, bench.endpoint(0)];
+    let output = bench.run(&python_client("python")?, &args).await?;
+    ensure!(output.trim_end().ends_with("templates: all passed"), "{output}");
     Ok(())
 }

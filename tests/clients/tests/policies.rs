@@ -1,5 +1,5 @@
 //! What policies decide beyond names, with boto3: quotas while writers race through every node, second factors,
-//! federated users, tags in a body.
+//! federated users, tags in a body, delegated administration; and what Terraform reads.
 
 use anyhow::{Result, ensure};
 use karri_tests_clients::{Workbench, python_client};
@@ -21,4 +21,19 @@ async fn quotas_hold_exactly_on_three_nodes() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn second_factors_federated_users_and_tags_decide() -> Result<()> {
     passes("conditions", 1).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_administers_others_may_do_no_more_than_was_delegated() -> Result<()> {
+    passes("delegation", 1).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn terraform_reads_complete_answers_from_every_node() -> Result<()> {
+    passes("terraform", 3).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_lead_to_sessions_and_never_to_more() -> Result<()> {
+    passes("chains", 3).await
 }

@@ -1,7 +1,7 @@
 //! aws-cli and boto3.
 
 use anyhow::{Result, ensure};
-use karri_tests_clients::{Workbench, python_client, same_tree};
+use karri_tests_clients::{Encryption, Setting, Workbench, python_client, same_tree};
 
 async fn aws(bench: &Workbench, node: usize, args: &[&str]) -> Result<String> {
     let endpoint = bench.endpoint(node);
@@ -10,12 +10,13 @@ async fn aws(bench: &Workbench, node: usize, args: &[&str]) -> Result<String> {
     bench.run(&python_client("aws")?, &all).await
 }
 
-async fn everyday_aws(nodes: usize) -> Result<()> {
-    let bench = Workbench::start(nodes).await?;
+async fn everyday_aws(nodes: usize, setting: Setting) -> Result<()> {
+    let bench = Workbench::start_in(nodes, setting).await?;
     let tree = bench.tree("tree")?;
     let large = bench.file("large.bin", 3, 21 << 20)?.display().to_string();
     let source = tree.display().to_string();
     aws(&bench, 0, &["s3", "mb", "s3://aws-bucket"]).await?;
+    bench.dress("aws-bucket").await?;
     aws(&bench, 1, &["s3", "cp", &large, "s3://aws-bucket/large.bin"]).await?;
     aws(&bench, 2, &["s3", "cp", "s3://aws-bucket/large.bin", &bench.text_path("got.bin")]).await?;
     ensure!(std::fs::read(&large)? == std::fs::read(bench.path("got.bin"))?, "the upload differs");
@@ -58,13 +59,15 @@ async fn everyday_aws(nodes: usize) -> Result<()> {
         bench.try_run(&python_client("aws")?, &args).await?
     };
     ensure!(!found && errors.contains("NoSuchBucketPolicy"), "{errors}");
+    bench.check_dressed("aws-bucket", "moved.bin").await?;
     aws(&bench, 2, &["s3", "rm", "--recursive", "s3://aws-bucket"]).await?;
+    bench.undress("aws-bucket").await?;
     aws(&bench, 0, &["s3", "rb", "s3://aws-bucket"]).await?;
     Ok(())
 }
 
-async fn everyday_boto3(nodes: usize) -> Result<()> {
-    let bench = Workbench::start(nodes).await?;
+async fn everyday_boto3(nodes: usize, setting: Setting) -> Result<()> {
+    let bench = Workbench::start_in(nodes, setting).await?;
     let script = format!("{}/boto3/everyday.py", env!("CARGO_MANIFEST_DIR"));
     let endpoints: Vec<String> = (0..3).map(|node| bench.endpoint(node)).collect();
     let mut args = vec![script];
@@ -76,20 +79,30 @@ async fn everyday_boto3(nodes: usize) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn aws_cli_on_one_node() -> Result<()> {
-    everyday_aws(1).await
+    everyday_aws(1, Setting::chosen()?).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn aws_cli_on_three_nodes() -> Result<()> {
-    everyday_aws(3).await
+    everyday_aws(3, Setting::chosen()?).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn boto3_on_one_node() -> Result<()> {
-    everyday_boto3(1).await
+    everyday_boto3(1, Setting::chosen()?).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn boto3_on_three_nodes() -> Result<()> {
-    everyday_boto3(3).await
+    everyday_boto3(3, Setting::chosen()?).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn aws_cli_with_tls_versions_and_encryption() -> Result<()> {
+    everyday_aws(3, Setting::everything(Encryption::S3)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn boto3_with_tls_versions_and_encryption() -> Result<()> {
+    everyday_boto3(3, Setting::everything(Encryption::Kms)).await
 }

@@ -5,10 +5,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use md5::{Digest as _, Md5};
+use rustls::{ClientConfig, RootCertStore};
 
 use crate::sign::{Credentials, sign_request};
 
@@ -54,18 +56,35 @@ impl Answer {
 #[derive(Clone)]
 pub struct S3Client {
     host: String,
+    scheme: &'static str,
     credentials: Credentials,
-    http: Client<HttpConnector, Full<Bytes>>,
+    http: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     timeout: Duration,
 }
 
 impl S3Client {
     /// A client of `host` ("127.0.0.1:9000").
     pub fn new(host: &str, credentials: Credentials) -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        let http = Client::builder(TokioExecutor::new()).build(connector);
-        Self { host: host.to_owned(), credentials, http, timeout: Duration::from_secs(120) }
+        let nobody = ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
+            .with_safe_default_protocol_versions()
+            .expect("ring has the default versions")
+            .with_root_certificates(RootCertStore::empty())
+            .with_no_client_auth();
+        Self::over("http", host, credentials, nobody)
+    }
+
+    /// As [`S3Client::new`], over TLS.
+    pub fn over_tls(host: &str, credentials: Credentials, trust: ClientConfig) -> Self {
+        Self::over("https", host, credentials, trust)
+    }
+
+    fn over(scheme: &'static str, host: &str, credentials: Credentials, trust: ClientConfig) -> Self {
+        let mut tcp = HttpConnector::new();
+        tcp.set_nodelay(true);
+        tcp.enforce_http(false);
+        let connector = HttpsConnectorBuilder::new().with_tls_config(trust).https_or_http().enable_http1();
+        let http = Client::builder(TokioExecutor::new()).build(connector.wrap_connector(tcp));
+        Self { host: host.to_owned(), scheme, credentials, http, timeout: Duration::from_secs(120) }
     }
 
     /// The same client with another bound on the time of a request.
@@ -96,7 +115,8 @@ impl S3Client {
         headers: &[(String, String)],
         body: Bytes,
     ) -> Result<Answer> {
-        let mut request = http::Request::builder().method(method).uri(format!("http://{}{target}", self.host));
+        let mut request =
+            http::Request::builder().method(method).uri(format!("{}://{}{target}", self.scheme, self.host));
         for (name, value) in headers {
             request = request.header(name, value);
         }

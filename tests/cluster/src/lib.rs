@@ -17,9 +17,12 @@ mod client;
 mod links;
 mod process;
 mod sign;
+mod tls;
+mod versions;
 mod wait;
 
 pub use client::{Answer, S3Client};
 pub use process::{Cluster, ClusterOptions, Site, karri_binary};
 pub use sign::{Credentials, SignedRequest, sign_request};
+pub use versions::ListedVersion;
 pub use wait::{Seed, eventually, test_bytes};

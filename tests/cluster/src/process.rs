@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use crate::client::S3Client;
 use crate::links::{Links, node_ip};
 use crate::sign::Credentials;
+use crate::tls::{self, TlsFiles};
 use crate::wait::eventually;
 
 /// Ports of S3 and of the other nodes at a site of its own.
@@ -45,14 +46,20 @@ pub struct Site {
 pub struct ClusterOptions {
     /// Lines added to the `[s3]` table of each node's configuration file.
     pub s3_configuration: String,
+    /// Lines added to the `[storage]` table.
+    pub storage_configuration: String,
     /// Lines of the `[storage.classes]` table.
     pub storage_classes: String,
+    /// Whether S3 is spoken over TLS, with a certificate of an authority of the test's own.
+    pub tls: bool,
     /// Whether links between nodes can be cut.
     pub with_links: bool,
     /// Folders for the nodes' data instead of ones in a temporary folder.
     pub data_dirs: Vec<PathBuf>,
     /// Where the nodes run, instead of all on loopback.
     pub sites: Vec<Site>,
+    /// Variables of the nodes' environment.
+    pub environment: Vec<(String, String)>,
 }
 
 struct Node {
@@ -70,6 +77,7 @@ pub struct Cluster {
     options: ClusterOptions,
     credentials: Credentials,
     links: Links,
+    tls: Option<TlsFiles>,
 }
 
 impl Cluster {
@@ -85,7 +93,8 @@ impl Cluster {
             access_key: "KARRITESTROOT".to_owned(),
             secret_key: "test-secret-of-the-root-user".to_owned(),
         };
-        let mut cluster = Self { dir, nodes: Vec::new(), options, credentials, links: Links::new() };
+        let tls = options.tls.then(|| TlsFiles::make(dir.path())).transpose()?;
+        let mut cluster = Self { dir, nodes: Vec::new(), options, credentials, links: Links::new(), tls };
         for _ in 0..count {
             cluster.add().await?;
         }
@@ -126,11 +135,12 @@ impl Cluster {
         // Sites have small disks.
         let reserve_bytes = if self.options.sites.is_empty() { 256 << 20 } else { 64 << 20 };
         let config = self.dir.path().join(format!("{name}.toml"));
+        let tls = self.tls.as_ref().map(TlsFiles::configuration).unwrap_or_default();
         let text = format!(
-            "data_dir = {data_dir:?}\n[s3]\nlisten = \"{s3}\"\n{}\n[rpc]\nlisten = \"{rpc}\"\nadvertise = \"{advertise}\"\n\
-             [storage]\nreserve_bytes = {reserve_bytes}\ngarbage_age_seconds = 1\nlifecycle_day_seconds = 4\n\
+            "data_dir = {data_dir:?}\n[s3]\nlisten = \"{s3}\"\n{tls}{}\n[rpc]\nlisten = \"{rpc}\"\nadvertise = \"{advertise}\"\n\
+             [storage]\nreserve_bytes = {reserve_bytes}\ngarbage_age_seconds = 1\nlifecycle_day_seconds = 4\n{}\n\
              [storage.classes]\n{}\n",
-            self.options.s3_configuration, self.options.storage_classes
+            self.options.s3_configuration, self.options.storage_configuration, self.options.storage_classes
         );
         fs::write(&config, text).context("write a node's configuration")?;
         Ok(Node { config, data_dir, log: self.dir.path().join(format!("{name}.log")), s3, process: None })
@@ -158,6 +168,7 @@ impl Cluster {
             }
             _ => Command::new(karri_binary()),
         };
+        command.envs(self.options.environment.iter().map(|(name, value)| (name, value)));
         command.env("KARRI_ROOT_ACCESS_KEY", &self.credentials.access_key);
         command.env("KARRI_ROOT_SECRET_KEY", &self.credentials.secret_key);
         command
@@ -305,6 +316,26 @@ impl Cluster {
         seen.await.with_context(|| format!("status: {:?}", self.status(index)))
     }
 
+    /// `karri fsck --json` by way of a node, whatever it finds.
+    pub fn fsck(&self, index: usize, args: &[&str]) -> Result<serde_json::Value> {
+        let config = path_text(&self.nodes[index].config)?;
+        let mut command = self.command(index);
+        let output = command.args(["fsck", "--json", "--config", config]).args(args).output().context("run karri")?;
+        let errors = String::from_utf8_lossy(&output.stderr);
+        ensure!(matches!(output.status.code(), Some(0 | 1)), "karri fsck did not finish: {errors}");
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).context("the report is JSON")?;
+        let clean = report["faults"].as_array().is_some_and(Vec::is_empty);
+        ensure!(clean == output.status.success(), "its status says something else than its report {report:#}");
+        Ok(report)
+    }
+
+    /// Recounts every reference and looks for every copy (I7): all must agree.
+    pub fn expect_consistent(&self, index: usize) -> Result<()> {
+        let report = self.fsck(index, &[])?;
+        ensure!(report["faults"].as_array().is_some_and(Vec::is_empty), "fsck: {report:#}");
+        Ok(())
+    }
+
     /// The process id of a running node.
     pub fn pid(&self, index: usize) -> Result<u32> {
         Ok(self.nodes[index].process.as_ref().context("the node is not running")?.id())
@@ -322,7 +353,19 @@ impl Cluster {
 
     /// A client of one node.
     pub fn client(&self, index: usize) -> S3Client {
-        S3Client::new(&self.host(index), self.credentials.clone())
+        let (host, credentials) = (self.host(index), self.credentials.clone());
+        match &self.tls {
+            None => S3Client::new(&host, credentials),
+            Some(files) => {
+                let trust = tls::trusting(&files.authority).expect("the authority that this test made");
+                S3Client::over_tls(&host, credentials, trust)
+            }
+        }
+    }
+
+    /// The certificate of the authority that clients are to trust, when S3 is spoken over TLS.
+    pub fn authority(&self) -> Option<&Path> {
+        self.tls.as_ref().map(|files| files.authority.as_path())
     }
 
     /// "127.0.0.1:PORT" of a node's S3 service.

@@ -47,15 +47,31 @@ impl fmt::Display for Seed {
 
 /// `length` bytes that no two seeds share, made quickly (SplitMix64).
 pub fn test_bytes(seed: u64, length: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+    // Seeds that are one step apart would be the same bytes, shifted.
+    let mut state = mix(seed.wrapping_mul(STEP));
     let mut bytes = Vec::with_capacity(length + 8);
     while bytes.len() < length {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        bytes.extend_from_slice(&(z ^ (z >> 31)).to_le_bytes());
+        state = state.wrapping_add(STEP);
+        bytes.extend_from_slice(&mix(state).to_le_bytes());
     }
     bytes.truncate(length);
     bytes
+}
+
+fn mix(state: u64) -> u64 {
+    let mut z = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_of_neighbouring_seeds_are_not_the_same_shifted() {
+        let (one, two) = (test_bytes(11, 4096), test_bytes(12, 4096));
+        assert!(!two.windows(16).any(|window| one.windows(16).any(|other| other == window)));
+    }
 }

@@ -1,10 +1,9 @@
 //! Versions, locks and rules under races: outcomes are those that one request after the other could have.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use karri_tests_cluster::{Answer, Cluster, S3Client, eventually};
+use anyhow::{Result, ensure};
+use karri_tests_cluster::{Answer, Cluster, S3Client};
 
 const RACERS: usize = 32;
 
@@ -133,39 +132,5 @@ async fn racing_completions_make_one_version() -> Result<()> {
     let told: BTreeSet<&str> = done.iter().map(|answer| answer.header("x-amz-version-id")).collect();
     let listed = versions(&clients[2], "versions").await?.tags("VersionId");
     ensure!(told.len() == 1 && listed.len() == 1 && told.contains(listed[0].as_str()), "{told:?} {listed:?}");
-    Ok(())
-}
-
-/// Rules go on when the nodes that carry them out are killed, and each object ends once.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_lifecycle_survives_the_nodes_that_run_it() -> Result<()> {
-    const KEYS: usize = 300;
-    let (mut cluster, clients) = start().await?;
-    clients[0].create_bucket("rules").await?;
-    clients[0].send("PUT", "/rules", &[("versioning", "")], &[], ENABLED).await?.expect(200)?;
-    for batch in (0..KEYS).collect::<Vec<_>>().chunks(50) {
-        let puts = batch.iter().map(|number| {
-            let client = &clients[number % 3];
-            async move { client.put("rules", &format!("key-{number}"), "x").await }
-        });
-        futures::future::try_join_all(puts).await?;
-    }
-    let rule = "<LifecycleConfiguration><Rule><ID>r</ID><Filter/><Status>Enabled</Status>\
-                <Expiration><Days>1</Days></Expiration></Rule></LifecycleConfiguration>";
-    clients[0].send("PUT", "/rules", &[("lifecycle", "")], &[], rule).await?.expect(200)?;
-    for victim in 0..3 {
-        cluster.kill(victim)?;
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        cluster.restart(victim).await?;
-    }
-    let client = &clients[0];
-    eventually("every object ended", Duration::from_secs(120), || async {
-        let keys = client.list_keys("rules", "", 1000).await.ok()?;
-        keys.is_empty().then_some(())
-    })
-    .await?;
-    let listed = versions(client, "rules").await.context("list the versions")?;
-    let (markers, versions) = (listed.tags("DeleteMarker").len(), listed.tags("Version").len());
-    ensure!((markers, versions) == (KEYS, KEYS), "{markers} markers over {versions} versions of {KEYS} objects");
     Ok(())
 }

@@ -394,6 +394,8 @@ impl Run {
         let (path, length) = &files[self.below(files.len() as u64) as usize];
         disk.flip(path, self.below(*length), self.below(8) as u8)?;
         self.tally.flips += 1;
+        // By itself, for a run that stalls after it.
+        tracing::info!(path = %path.display(), "bit flipped");
         let node = match self.start().await {
             Ok(node) => node,
             Err(error) => {

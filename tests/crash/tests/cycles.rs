@@ -1,6 +1,7 @@
 //! Power cuts at any write, failing and full disks and flipped bits: nothing that was acknowledged is lost.
 //!
-//! `KARRI_CRASH_CYCLES` sets how many (400), `KARRI_CRASH_SEED` the seed of the only run, to see a failure again.
+//! `KARRI_CRASH_CYCLES` sets how many (400), `KARRI_CRASH_SEED` the seed of the only run, to see a failure again; then
+//! `KARRI_LOG=debug` shows what the node logs.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,8 +14,10 @@ use karri_tests_disk::{Lie, Sync};
 const CYCLES: u64 = 400;
 /// Runs within which a planted fault must be found.
 const MUTANT_RUNS: u64 = 40;
-/// Longest run; an ordinary one takes a second.
-const RUN_MAX: Duration = Duration::from_secs(15);
+/// A run that does not end within so many pauses waits for ever. They are counted, and not the time: on a machine that has no
+/// time for the run they are longer.
+const PAUSES_MAX: u32 = 1500;
+const PAUSE: Duration = Duration::from_millis(10);
 /// Runs at the same time.
 const THREADS: u64 = 2;
 
@@ -26,9 +29,20 @@ fn number(name: &str) -> Option<u64> {
 /// A run on a runtime of its own, so that nothing of it is left.
 fn run(seed: u64, lies: &[Lie]) -> Result<Tally> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let outcome = runtime.block_on(async { tokio::time::timeout(RUN_MAX, cycle::run(seed, lies)).await });
+    let outcome = runtime.block_on(async {
+        tokio::select! {
+            outcome = cycle::run(seed, lies) => outcome,
+            () = pauses() => bail!("something waits for an answer that does not come"),
+        }
+    });
     runtime.shutdown_background();
-    outcome.unwrap_or_else(|_| bail!("something waits for an answer that does not come"))
+    outcome
+}
+
+async fn pauses() {
+    for _ in 0..PAUSES_MAX {
+        tokio::time::sleep(PAUSE).await;
+    }
 }
 
 /// Runs seeds from `first` on until `enough` or a failure.
@@ -49,6 +63,8 @@ fn runs(first: u64, enough: impl Fn(&Tally) -> bool) -> (Tally, Option<(u64, any
 #[test]
 fn nothing_acknowledged_is_lost_whenever_the_power_goes() {
     if let Some(seed) = number("KARRI_CRASH_SEED") {
+        let filter = tracing_subscriber::EnvFilter::from_env("KARRI_LOG");
+        tracing_subscriber::fmt().with_env_filter(filter).init();
         let tally = run(seed, &[]).unwrap_or_else(|error| panic!("seed {seed}: {error:?}"));
         println!("seed {seed}: {tally}");
         return;
@@ -74,6 +90,15 @@ fn nothing_acknowledged_is_lost_whenever_the_power_goes() {
     }
     println!("{tally}");
     assert_eq!(tally.missing(), Vec::<&str>::new(), "a fault that never came proves nothing");
+}
+
+/// Seeds that failed once, which always run; several times, because the order of threads is not theirs.
+#[test]
+fn seeds_that_failed_once() {
+    // A flipped bit under the list of Raft groups: the node went on without any, and said nothing.
+    for seed in [20_787_000_078; 4] {
+        run(seed, &[]).unwrap_or_else(|error| panic!("seed {seed}: {error:?}"));
+    }
 }
 
 /// A sync that is forgotten must be found.

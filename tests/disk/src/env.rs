@@ -16,6 +16,22 @@ use crate::tree::{Handle, Lock};
 // SAFETY: `src/shim.cc` defines it so.
 unsafe extern "C" {
     fn karri_disk_env(disk: *const c_void) -> *mut rocksdb_env_t;
+    fn karri_disk_hold_background();
+    fn karri_disk_do_background() -> bool;
+}
+
+/// From now on what RocksDB does in the background on disks in memory (flushes, compactions) is left to
+/// [`do_background_work`]: for simulations, whose seed fixes the order of all that reaches a disk. A thread that waits
+/// within RocksDB has to do the work itself, so `pthread_cond_wait` has to be taken over too.
+pub fn hold_background_work() {
+    // SAFETY: it only sets a flag.
+    unsafe { karri_disk_hold_background() }
+}
+
+/// Does the oldest piece of work that waits; false: there was none. The caller is not within RocksDB, or waits there.
+pub fn do_background_work() -> bool {
+    // SAFETY: RocksDB gave the piece of work to be done on any thread that holds no lock of its.
+    unsafe { karri_disk_do_background() }
 }
 
 /// An environment whose files are those of `shared`.

@@ -24,4 +24,5 @@ mod file;
 mod tree;
 
 pub use disk::MemoryDisk;
+pub use env::{do_background_work, hold_background_work};
 pub use faults::{Counts, Fault, Lie, Sync};

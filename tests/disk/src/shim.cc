@@ -1,7 +1,10 @@
 // RocksDB's view of a disk in memory: a file system that forwards every call to Rust (src/env.rs). It keeps no state.
 
+#include <atomic>
 #include <cstdarg>
+#include <deque>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -267,18 +270,96 @@ class MemoryFileSystem : public FileSystem {
   const void* disk_;
 };
 
+// What RocksDB does beside its callers (flushes, compactions, deletions of files). In a simulation it waits here, for all
+// disks of the process, until the thread that simulates does it: other threads would reach the disk in an order that no
+// seed fixes.
+class Background {
+ public:
+  struct Job {
+    void (*run)(void*);
+    void* argument;
+    Env::Priority priority;
+    void* tag;
+    void (*undo)(void*);
+  };
+  void Hold() { held_ = true; }
+  bool Held() const { return held_; }
+  void Add(const Job& job) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    jobs_.push_back(job);
+  }
+  // Takes the oldest away, outside the lock: a job may add others.
+  bool DoOne() {
+    Job job;
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      if (jobs_.empty()) return false;
+      job = jobs_.front();
+      jobs_.pop_front();
+    }
+    job.run(job.argument);
+    return true;
+  }
+  int Remove(void* tag, Env::Priority priority) {
+    std::deque<Job> removed;
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      std::deque<Job> kept;
+      for (const Job& job : jobs_) (job.tag == tag && job.priority == priority ? removed : kept).push_back(job);
+      jobs_.swap(kept);
+    }
+    for (const Job& job : removed) {
+      if (job.undo != nullptr) job.undo(job.argument);
+    }
+    return static_cast<int>(removed.size());
+  }
+  unsigned int Waiting(Env::Priority priority) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    unsigned int waiting = 0;
+    for (const Job& job : jobs_) waiting += job.priority == priority ? 1 : 0;
+    return waiting;
+  }
+
+ private:
+  std::atomic<bool> held_{false};
+  std::mutex mutex_;
+  std::deque<Job> jobs_;
+};
+
+// Never destroyed: RocksDB's threads may outlive `main`.
+Background& background() {
+  static auto* const all = new Background;
+  return *all;
+}
+
 // RocksDB waits a second after each failure in the background, which a crash is full of.
 class Hasty : public SystemClockWrapper {
  public:
   explicit Hasty(const std::shared_ptr<SystemClock>& clock) : SystemClockWrapper(clock) {}
   const char* Name() const override { return "KarriHastyClock"; }
-  void SleepForMicroseconds(int micros) override { target_->SleepForMicroseconds(micros < 1000 ? micros : 1000); }
+  void SleepForMicroseconds(int micros) override {
+    // A writer that is held up waits for what is done in the background.
+    if (background().Held() && background().DoOne()) return;
+    target_->SleepForMicroseconds(micros < 1000 ? micros : 1000);
+  }
 };
 
 class MemoryEnv : public EnvWrapper {
  public:
   explicit MemoryEnv(std::unique_ptr<Env>&& env) : EnvWrapper(std::move(env)) {
     system_clock_ = std::make_shared<Hasty>(system_clock_);
+  }
+  void Schedule(void (*run)(void*), void* argument, Priority priority, void* tag, void (*undo)(void*)) override {
+    if (!background().Held()) return EnvWrapper::Schedule(run, argument, priority, tag, undo);
+    background().Add({run, argument, priority, tag, undo});
+  }
+  int UnSchedule(void* tag, Priority priority) override {
+    if (!background().Held()) return EnvWrapper::UnSchedule(tag, priority);
+    return background().Remove(tag, priority);
+  }
+  unsigned int GetThreadPoolQueueLen(Priority priority) const override {
+    if (!background().Held()) return EnvWrapper::GetThreadPoolQueueLen(priority);
+    return background().Waiting(priority);
   }
 };
 
@@ -291,3 +372,7 @@ extern "C" rocksdb_env_t* karri_disk_env(const void* disk) {
   env->is_default = false;
   return env;
 }
+
+extern "C" void karri_disk_hold_background() { background().Hold(); }
+
+extern "C" bool karri_disk_do_background() { return background().DoOne(); }

@@ -34,6 +34,10 @@ pub(crate) const PARSERS: &[Parser] = &[
     parser!(iam::parse_deactivate_mfa_device),
     parser!(iam::parse_delete_access_key),
     parser!(iam::parse_delete_account),
+    parser!(iam::parse_delete_account_policy),
+    parser!(iam::parse_get_account_policy),
+    parser!(iam::parse_list_account_policies),
+    parser!(iam::parse_put_account_policy),
     parser!(iam::parse_delete_account_alias),
     parser!(iam::parse_delete_account_password_policy),
     parser!(iam::parse_delete_group),
@@ -153,6 +157,12 @@ pub(crate) const PARSERS: &[Parser] = &[
     parser!(sts::parse_get_caller_identity),
     parser!(sts::parse_get_federation_token),
     parser!(sts::parse_get_session_token),
+    parser!(iam::parse_compare_role_template),
+    parser!(iam::parse_get_role_template),
+    parser!(iam::parse_install_role_template),
+    parser!(iam::parse_list_role_templates),
+    parser!(iam::parse_list_service_specific_credentials),
+    parser!(iam::parse_list_ssh_public_keys),
 ];
 
 #[cfg(test)]

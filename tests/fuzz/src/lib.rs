@@ -1,6 +1,7 @@
 //! What fuzzers drive: every parser that a client's bytes reach. Each target takes any bytes and panics where
 //! something is wrong. `cargo xtask fuzz <target> --seconds N` runs one under libFuzzer; tests run what is kept in
-//! `corpus/`. The targets of the gateway's own parsers are in `karri_objstore_gateway::fuzz`.
+//! `corpus/`. The targets of the gateway's own parsers are in `karri_objstore_gateway::fuzz`, those of what S3 checks
+//! behind its parsers in `karri_objstore_s3::fuzz`.
 
 mod iam_parsers;
 #[path = "../../../iam/service/src/sts/jwt.rs"]

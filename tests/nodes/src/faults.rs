@@ -33,11 +33,12 @@ pub enum Fault {
     SyncErrors,
     FlippedBytes,
     ClockJump,
+    PowerCut,
 }
 
 impl Fault {
     /// All kinds.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Kill,
         Self::Freeze,
         Self::Partition,
@@ -47,6 +48,7 @@ impl Fault {
         Self::SyncErrors,
         Self::ClockJump,
         Self::KillAll,
+        Self::PowerCut,
     ];
 }
 
@@ -66,6 +68,10 @@ pub async fn inject(fault: Fault, victim: usize, cluster: &mut Cluster, net: &Ne
     match fault {
         Fault::Kill => cluster.kill(victim)?,
         Fault::KillAll => cluster.kill_all()?,
+        Fault::PowerCut => {
+            cluster.kill_all()?;
+            net.cut_power()?;
+        }
         Fault::Freeze => {
             cluster.signal(victim, "STOP")?;
             let stat = format!("/proc/{}/stat", cluster.pid(victim)?);
@@ -102,7 +108,13 @@ impl Active {
     pub async fn mend(self, cluster: &mut Cluster, net: &Net) -> Result<()> {
         match self.fault {
             Fault::Kill => cluster.start_node(self.victim)?,
-            Fault::KillAll => (0..cluster.len()).try_for_each(|node| cluster.start_node(node))?,
+            Fault::KillAll | Fault::PowerCut => {
+                for node in 0..cluster.len() {
+                    if cluster.has_ended(node)? {
+                        cluster.start_node(node)?;
+                    }
+                }
+            }
             Fault::Freeze => cluster.signal(self.victim, "CONT")?,
             Fault::Partition | Fault::OneWay => net.heal()?,
             Fault::FullDisk => fs::remove_file(filler(&net.disk(self.victim)))?,
@@ -151,11 +163,19 @@ fn fill(disk: &Path) -> Result<()> {
 
 /// Every sync of the process fails from now on.
 fn break_syncs(pid: u32, disk: &Path) -> Result<(Child, PathBuf)> {
-    let log = disk.join("strace");
+    inject_syncs(pid, disk.join("strace"), "error=EIO")
+}
+
+/// Every sync of the process says that it was done, and is not, from now on.
+pub(crate) fn skip_syncs(pid: u32, log: PathBuf) -> Result<(Child, PathBuf)> {
+    inject_syncs(pid, log, "retval=0")
+}
+
+fn inject_syncs(pid: u32, log: PathBuf, injected: &str) -> Result<(Child, PathBuf)> {
     let _ = fs::remove_file(&log);
     let mut command = Command::new("strace");
     command.args(["-f", "-qq", "-p", &pid.to_string(), "-e", "trace=fdatasync,fsync", "-o"]).arg(&log);
-    command.args(["-e", "inject=fdatasync,fsync:error=EIO"]);
+    command.args(["-e", &format!("inject=fdatasync,fsync:{injected}")]);
     let strace = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
     Ok((strace, log))
 }

@@ -1,6 +1,6 @@
 //! The nodes and the clients of a run, moved forward together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,14 +14,25 @@ use tokio::runtime::Handle;
 
 use crate::chance::Chance;
 use crate::host;
+use crate::invariants::logs::Logs;
 use crate::invariants::raft::Leaders;
+use crate::invariants::state::States;
+use crate::mutant::Mutant;
 use crate::process::{Parts, Process, Site, Stepped, node_of};
 use crate::world::{SharedWorld, World, deliver};
 
 /// The step of all clocks.
 const STEP: Duration = Duration::from_millis(1);
+/// Of 1,000 chances, one after each step of a node, how many let RocksDB do a piece of what it has left to do.
+const BACKGROUND: u64 = 300;
 /// Each how many steps the Raft groups are looked at.
 const LOOK_STEPS: u64 = 10;
+/// Each how many steps the states of the members are compared.
+const COMPARE_STEPS: u64 = 400;
+/// A node may end so often after healing: what failed before it is noticed with the next write.
+const LATE_ENDS_MAX: u64 = 3;
+/// From a failure of its storage to the end of a process.
+const LAST_WORDS: Duration = Duration::from_millis(20);
 /// Longest wait for the cluster to be made.
 const SETUP: Duration = Duration::from_secs(120);
 
@@ -37,6 +48,14 @@ pub(crate) struct Cluster {
     pub(crate) sites: BTreeMap<NodeId, Site>,
     pub(crate) doors: Doors,
     pub(crate) leaders: Leaders,
+    pub(crate) states: States,
+    pub(crate) logs: Logs,
+    /// Nodes that will not come back.
+    pub(crate) gone: BTreeSet<NodeId>,
+    /// Once all is healed, nodes that end begin again at once; how often they did.
+    pub(crate) supervised: bool,
+    late_ends: BTreeMap<NodeId, u64>,
+    joining: Option<Arc<Mutex<Option<Result<Credentials>>>>>,
     processes: BTreeMap<NodeId, Process>,
     clients: Stepped,
     pace: Pace,
@@ -50,6 +69,7 @@ impl Cluster {
     /// A cluster without nodes.
     pub(crate) fn new(seed: u64, pace: Pace) -> Self {
         host::set_time(Duration::ZERO);
+        karri_tests_disk::hold_background_work();
         let world = Arc::new(Mutex::new(World::new(Chance::new(seed, 1))));
         crate::process::simulate_disks(&world);
         Self {
@@ -57,6 +77,12 @@ impl Cluster {
             sites: BTreeMap::new(),
             doors: Doors::default(),
             leaders: Leaders::default(),
+            states: States::default(),
+            logs: Logs::default(),
+            gone: BTreeSet::new(),
+            supervised: false,
+            late_ends: BTreeMap::new(),
+            joining: None,
             processes: BTreeMap::new(),
             clients: Stepped::new(),
             pace,
@@ -84,23 +110,61 @@ impl Cluster {
     }
 
     /// Adds a node by a token of one that is up.
-    pub(crate) fn join(&mut self) -> Result<NodeId> {
-        let outcome: Arc<Mutex<Option<Result<Credentials>>>> = Arc::default();
-        let (told, doors, seed) = (outcome.clone(), self.doors.clone(), self.seed ^ self.now.as_millis() as u64);
-        self.clients.spawn(async move { *told.lock() = Some(join(&doors, seed).await) });
-        if !self.run_until(SETUP, |_| outcome.lock().is_some()) {
+    fn join(&mut self) -> Result<()> {
+        let before = self.sites.len();
+        self.begin_join();
+        if !self.run_until(SETUP, |cluster| cluster.sites.len() > before) {
             bail!("no node could join");
         }
-        let credentials = outcome.lock().take().expect("it was there")?;
-        let node = credentials.identity().node;
-        self.admit(credentials, false);
-        self.wait_up()?;
-        Ok(node)
+        self.wait_up()
+    }
+
+    /// Begins to add a node, which comes up when it has got its token and used it.
+    pub(crate) fn begin_join(&mut self) {
+        if self.joining.is_some() {
+            return;
+        }
+        let outcome: Arc<Mutex<Option<Result<Credentials>>>> = Arc::default();
+        let (told, doors, seed) = (outcome.clone(), self.doors.clone(), self.seed ^ self.now.as_millis() as u64);
+        self.clients.spawn(async move {
+            let joined = join(&doors, seed).await;
+            *told.lock() = Some(joined);
+        });
+        self.joining = Some(outcome);
+    }
+
+    /// Whether a node is joining.
+    pub(crate) fn is_joining(&self) -> bool {
+        self.joining.is_some()
+    }
+
+    fn end_join(&mut self) {
+        let Some(outcome) = self.joining.as_ref().and_then(|joining| joining.lock().take()) else { return };
+        self.joining = None;
+        match outcome {
+            Ok(credentials) => {
+                self.world.lock().faults.joins += 1;
+                self.admit(credentials, false);
+            }
+            // Nobody was there to take it in; somebody may be later.
+            Err(error) => _ = self.world.lock().event(format_args!("no join: {error}")),
+        }
+    }
+
+    /// A node's disk is lost, and the node does not come back.
+    pub(crate) fn lose(&mut self, node: NodeId) {
+        self.world.lock().event(format_args!("lose {node}"));
+        self.kill(node, false);
+        self.sites.remove(&node);
+        self.gone.insert(node);
     }
 
     fn admit(&mut self, credentials: Credentials, first: bool) {
         let node = credentials.identity().node;
         let site = Site::new(credentials, self.pace, self.seed ^ node.0);
+        if let Some(mutant) = self.mutant() {
+            mutant.plant(&site.disk);
+        }
         self.sites.insert(node, site);
         self.start(node, first);
     }
@@ -122,6 +186,19 @@ impl Cluster {
                 })
         });
         if placed { Ok(()) } else { bail!("the cluster of {nodes} nodes is not placed") }
+    }
+
+    /// The planted fault.
+    pub(crate) fn mutant(&self) -> Option<Mutant> {
+        self.world.lock().forgery.mutant
+    }
+
+    /// Plants a fault in the nodes that there are, and in those that come.
+    pub(crate) fn plant(&self, mutant: Mutant) {
+        self.world.lock().forgery.mutant = Some(mutant);
+        for site in self.sites.values() {
+            mutant.plant(&site.disk);
+        }
     }
 
     /// Nodes that run, whether they are up or not.
@@ -152,6 +229,7 @@ impl Cluster {
         } else {
             disk.restart();
         }
+        self.logs.read(node, &disk);
     }
 
     /// Lets a client begin.
@@ -167,15 +245,27 @@ impl Cluster {
         for (&node, process) in &self.processes {
             deliver(&self.world, node);
             process.step(STEP);
+            if self.world.lock().chance.of_1000(BACKGROUND) {
+                karri_tests_disk::do_background_work();
+            }
         }
         self.open_doors();
         self.bury();
         host::set_time(self.now);
         self.clients.step();
-        if self.steps.is_multiple_of(LOOK_STEPS) {
-            let doors = self.doors.lock();
-            for (&node, (_, parts)) in doors.iter() {
+        self.end_join();
+        self.look();
+    }
+
+    fn look(&mut self) {
+        let doors = self.doors.lock();
+        for (&node, (handle, parts)) in doors.iter() {
+            let _runtime = handle.enter();
+            if self.steps.is_multiple_of(LOOK_STEPS) {
                 self.leaders.look(node, &parts.raft);
+            }
+            if self.steps.is_multiple_of(COMPARE_STEPS) {
+                self.states.look(node, &parts.meta);
             }
         }
     }
@@ -192,20 +282,33 @@ impl Cluster {
         }
     }
 
-    /// Ends nodes whose disk has crashed at a write.
+    /// Ends nodes whose disk has crashed at a write, and those whose storage has failed.
     fn bury(&mut self) {
-        let dead: Vec<NodeId> = self
+        let dead: Vec<(NodeId, bool)> = self
             .processes
             .iter()
-            .filter(|(_, process)| process.site.disk.is_crashed())
-            .map(|(&node, _)| node)
+            .map(|(&node, process)| (node, process.site.disk.is_crashed(), process))
+            .filter(|(_, crashed, process)| *crashed || process.has_failed(LAST_WORDS))
+            .map(|(node, crashed, _)| (node, crashed))
             .collect();
-        for node in dead {
-            self.world.lock().faults.crashes_at_a_write += 1;
+        for (node, crashed) in dead {
             let torn = self.seed.wrapping_add(self.steps).is_multiple_of(2);
-            self.world.lock().faults.torn += u64::from(torn);
+            let mut world = self.world.lock();
+            world.faults.crashes_at_a_write += u64::from(crashed);
+            world.faults.torn += u64::from(torn);
+            drop(world);
             self.kill(node, torn);
+            if self.supervised {
+                *self.late_ends.entry(node).or_default() += 1;
+                self.start(node, false);
+            }
         }
+    }
+
+    /// What must not be of nodes after healing.
+    pub(crate) fn late_failures(&self) -> Option<String> {
+        let often = self.late_ends.iter().find(|(_, ends)| **ends > LATE_ENDS_MAX);
+        often.map(|(node, ends)| format!("I10: node {node} ended {ends} times after healing"))
     }
 
     /// Steps until `done`, at most for `limit`; whether it was.
@@ -223,6 +326,18 @@ impl Cluster {
     /// Why nodes that run could not start.
     pub(crate) fn failures(&self) -> Vec<(NodeId, String)> {
         self.processes.iter().filter_map(|(&node, process)| Some((node, process.failure()?))).collect()
+    }
+
+    /// The nodes that are up.
+    pub(crate) fn up(&self) -> Vec<NodeId> {
+        self.doors.lock().keys().copied().collect()
+    }
+
+    /// Ends all nodes, so that their logs are read.
+    pub(crate) fn end(&mut self) {
+        for node in self.running() {
+            self.kill(node, false);
+        }
     }
 
     /// Does something with the clients' runtime and waits for it.
@@ -265,9 +380,11 @@ fn is_placed(parts: &Parts, nodes: usize) -> bool {
 }
 
 async fn join(doors: &Doors, seed: u64) -> Result<Credentials> {
-    let open: Vec<(Handle, Arc<Parts>)> = doors.lock().values().cloned().collect();
+    let nodes: Vec<NodeId> = doors.lock().keys().copied().collect();
     let mut last = None;
-    for (handle, parts) in open {
+    for node in nodes {
+        // Its parts go to a task of its own, which ends with it.
+        let Some((handle, parts)) = doors.lock().get(&node).cloned() else { continue };
         let made =
             handle.spawn(async move { parts.membership.create_join_token(Duration::from_secs(7200), Some(1)).await });
         let token = match made.await {

@@ -10,12 +10,22 @@ use parking_lot::Mutex;
 /// Bytes before the filling of a body: its value and its length.
 pub(crate) const HEAD_BYTES: usize = 16;
 
+/// Bodies up to this size are kept in rows.
+const INLINE_BYTES_MAX: usize = 32 << 10;
+
 /// A body that somebody tried to write.
 #[derive(Clone, Debug)]
 pub(crate) struct Body {
     pub(crate) length: usize,
     /// Whether its upload in parts was asked to be completed; `None`: it was a PUT.
     pub(crate) completed: Option<bool>,
+}
+
+impl Body {
+    /// Whether it is too large to be kept in a row.
+    pub(crate) fn has_extents(&self) -> bool {
+        self.length > INLINE_BYTES_MAX
+    }
 }
 
 /// What the history has beside the operations on each key.
@@ -35,6 +45,7 @@ pub(crate) struct History {
 /// A listing that was answered.
 #[derive(Debug)]
 pub(crate) struct Listing {
+    pub(crate) bucket: &'static str,
     pub(crate) called: u64,
     pub(crate) done: u64,
     pub(crate) keys: Vec<(String, Option<Value>)>,

@@ -1,6 +1,8 @@
 //! The host's clock and randomness, taken over for the thread that simulates: what tokio, openraft and hash maps read.
 //!
-//! Karri itself reads both by trait only. Those below it do not, and a seed that does not fix them fixes nothing.
+//! Karri itself reads both by trait only. Those below it do not, and a seed that does not fix them fixes nothing. Nor does
+//! a seed fix what other threads do: what RocksDB does in the background, this thread does too, between steps or where it
+//! would wait for it.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -42,9 +44,14 @@ fn next_random() -> u64 {
     z ^ (z >> 31)
 }
 
-#[allow(unsafe_code, reason = "these two names are those of the C library, which the linker prefers ours to")]
+#[allow(unsafe_code, reason = "these names are those of the C library, which the linker prefers ours to")]
 mod symbols {
     use super::{TIME, next_random};
+
+    /// Longest wait for another thread, before it is looked again whether there is work to be done.
+    const LOOK_NANOSECONDS: libc::c_long = 200_000;
+    /// A deadline that nobody lives to see.
+    static NEVER: libc::timespec = libc::timespec { tv_sec: 1 << 40, tv_nsec: 0 };
 
     /// # Safety
     /// As the C library's: `time` is valid for a write.
@@ -80,5 +87,40 @@ mod symbols {
             unsafe { buffer.cast::<u8>().add(at).write(next_random() as u8) };
         }
         libc::ssize_t::try_from(length).unwrap_or(libc::ssize_t::MAX)
+    }
+
+    /// Where RocksDB waits, which may be for what it left to be done in the background: it is done here, as if by another
+    /// thread, and the caller finds that it woke up.
+    ///
+    /// # Safety
+    /// As the C library's: both are valid, and the caller holds the lock.
+    #[unsafe(no_mangle)]
+    unsafe extern "C" fn pthread_cond_wait(
+        condition: *mut libc::pthread_cond_t,
+        lock: *mut libc::pthread_mutex_t,
+    ) -> libc::c_int {
+        if TIME.get().is_none() {
+            // SAFETY: it has the contract that the caller keeps.
+            return unsafe { libc::pthread_cond_timedwait(condition, lock, &raw const NEVER) };
+        }
+        // SAFETY: the caller holds the lock, and expects it to be free while it waits.
+        unsafe { libc::pthread_mutex_unlock(lock) };
+        let done = karri_tests_disk::do_background_work();
+        // SAFETY: it was let go of above.
+        unsafe { libc::pthread_mutex_lock(lock) };
+        if !done {
+            let mut until = NEVER;
+            // SAFETY: `until` may be written, and the two others are the caller's.
+            unsafe {
+                libc::syscall(libc::SYS_clock_gettime, libc::CLOCK_REALTIME, &raw mut until);
+                until.tv_nsec += LOOK_NANOSECONDS;
+                if until.tv_nsec >= 1_000_000_000 {
+                    until.tv_sec += 1;
+                    until.tv_nsec -= 1_000_000_000;
+                }
+                libc::pthread_cond_timedwait(condition, lock, &raw const until);
+            }
+        }
+        0
     }
 }

@@ -7,6 +7,7 @@
 
 mod chance;
 mod cluster;
+mod forgery;
 mod history;
 mod host;
 mod invariants;
@@ -20,5 +21,5 @@ mod workload;
 mod world;
 
 pub use mutant::Mutant;
-pub use report::{Faults, Report};
+pub use report::{Checked, Faults, Report};
 pub use run::{Options, run};

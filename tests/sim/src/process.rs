@@ -1,5 +1,6 @@
 //! One node: a runtime of its own with all of Karri below the gateway. Dropping the runtime is `kill -9`.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,23 +8,25 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use karri_objstore_maintain::{MaintainConfig, Maintenance, OrphanVerdicts};
+use async_trait::async_trait;
+use karri_objstore_maintain::{Fsck, MaintainConfig, Maintenance, OrphanVerdicts};
 use karri_objstore_service::{ObjectService, ServiceConfig};
 use karri_ring_disk::DiskPath;
 use karri_ring_extent::{ExtentConfig, ExtentStore};
 use karri_ring_meta::{MetaConfig, MetaNode};
 use karri_ring_node::join::Credentials;
 use karri_ring_node::membership::{Membership, MembershipConfig, MembershipParts, NodeInfo};
-use karri_ring_node::{LayoutSource, RepairConfig, StorageConfig, StorageNode, StorageParts};
+use karri_ring_node::{LayoutSource, Owner, RepairConfig, StorageConfig, StorageNode, StorageParts, Verdict, Verdicts};
 use karri_ring_raft::{HostConfig, OnFailedLog, RaftHost};
 use karri_ring_rpc::{AddressBook, Router, Transport};
-use karri_ring_types::{Clock, NodeId, Rng, SeededRng, Timestamp};
+use karri_ring_types::{Clock, ExtentId, NodeId, Rng, SeededRng, Timestamp};
 use karri_tests_disk::MemoryDisk;
 use parking_lot::Mutex;
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
 
 use crate::host;
+use crate::mutant::Mutant;
 use crate::transport::SimulatedTransport;
 use crate::world::SharedWorld;
 
@@ -35,6 +38,10 @@ const RESERVE_BYTES: u64 = 256 << 10;
 pub(crate) const GARBAGE_AGE: Duration = Duration::from_secs(3);
 /// Age from which it is asked whether an extent is an orphan.
 pub(crate) const ORPHAN_AGE: Duration = Duration::from_secs(6);
+/// Least bytes of each part of an upload but the last.
+pub(crate) const PART_BYTES_MIN: u64 = 64;
+/// Chunks that the scrub reads in a second: all of them in a few.
+const SCRUB_CHUNKS_PER_SECOND: u32 = 20;
 
 /// A node's clocks: both may run too fast or too slow, and the wall clock may be wrong.
 #[derive(Debug)]
@@ -94,6 +101,8 @@ impl Site {
 /// The parts of a running node that the simulation talks to.
 pub(crate) struct Parts {
     pub(crate) service: Arc<ObjectService>,
+    pub(crate) storage: Arc<StorageNode>,
+    pub(crate) fsck: Fsck,
     pub(crate) membership: Arc<Membership>,
     pub(crate) meta: Arc<MetaNode>,
     pub(crate) raft: Arc<RaftHost>,
@@ -160,6 +169,8 @@ pub(crate) struct Process {
     stepped: Stepped,
     parts: Arc<Mutex<Option<Arc<Parts>>>>,
     failure: Arc<Mutex<Option<String>>>,
+    /// Since when its storage is known to have failed.
+    failed: Cell<Option<Duration>>,
 }
 
 impl Process {
@@ -178,7 +189,7 @@ impl Process {
                 Err(error) => *failed.lock() = Some(format!("{error:#}")),
             }
         });
-        Self { site: site.clone(), run, stepped, parts, failure }
+        Self { site: site.clone(), run, stepped, parts, failure, failed: Cell::new(None) }
     }
 
     pub(crate) fn parts(&self) -> Option<Arc<Parts>> {
@@ -192,6 +203,21 @@ impl Process {
 
     pub(crate) fn handle(&self) -> tokio::runtime::Handle {
         self.stepped.handle()
+    }
+
+    /// Whether its storage failed so long ago that the process is at its end. It cannot be opened either when a disk
+    /// fails at its start, which is tried again.
+    pub(crate) fn has_failed(&self, last_words: Duration) -> bool {
+        let now = self.site.clock.monotonic();
+        if self.failed.get().is_none() {
+            let running = self.parts.lock().as_ref().is_some_and(|parts| parts.raft.failed().is_some());
+            let starting =
+                self.failure.lock().is_some() && self.site.disk.counts().failures + self.site.disk.counts().full > 0;
+            if running || starting {
+                self.failed.set(Some(now));
+            }
+        }
+        self.failed.get().is_some_and(|since| now >= since + last_words)
     }
 
     /// Lets `by` pass and does what is due.
@@ -214,6 +240,7 @@ impl Process {
                 if disk.open_stores() == 0 {
                     return;
                 }
+                karri_tests_disk::do_background_work();
                 std::thread::sleep(Duration::from_millis(1));
             }
             panic!("a store stays open after its process has died");
@@ -225,6 +252,7 @@ async fn open(site: Site, run: u64, router: Arc<Router>, world: SharedWorld, fir
     let node = site.node;
     let clock: Arc<dyn Clock> = site.clock.clone();
     let rng: Arc<dyn Rng> = Arc::new(SeededRng::new(site.seed ^ (run << 32)));
+    let mutant = world.lock().forgery.mutant;
     let transport: Arc<dyn Transport> =
         Arc::new(SimulatedTransport { node, run, router: router.clone(), world, disk: site.disk.clone() });
     let mut config = HostConfig::new(node, site.path("raft"));
@@ -242,6 +270,12 @@ async fn open(site: Site, run: u64, router: Arc<Router>, world: SharedWorld, fir
     let membership = membership(&site, &meta, &transport, &router, (&clock, &rng))?;
     let config = ExtentConfig { dir: site.path("extents"), reserve_bytes: RESERVE_BYTES };
     let store = karri_ring_types::blocking(move || ExtentStore::open(config)).await?.context("open the extents")?;
+    let host = Arc::downgrade(&raft);
+    store.on_failed_write(Box::new(move |error| {
+        if let Some(host) = host.upgrade() {
+            host.fail("extents could not be written", error);
+        }
+    }));
     let layouts: Arc<dyn LayoutSource> = membership.clone();
     let parts = StorageParts { store, transport: transport.clone(), layouts, clock: clock.clone(), rng: rng.clone() };
     let repair = RepairConfig {
@@ -249,11 +283,14 @@ async fn open(site: Site, run: u64, router: Arc<Router>, world: SharedWorld, fir
         pull_after: Duration::from_secs(1),
         orphan_interval: Duration::from_secs(4),
         orphan_age: ORPHAN_AGE,
-        ..RepairConfig::default()
+        scrub_chunks_per_second: SCRUB_CHUNKS_PER_SECOND,
     };
     let storage = StorageNode::new(parts, StorageConfig { repair, ..StorageConfig::default() }, &router);
-    let config =
-        ServiceConfig { cluster_key: Some(site.credentials.cluster_key().clone()), ..ServiceConfig::default() };
+    let config = ServiceConfig {
+        cluster_key: Some(site.credentials.cluster_key().clone()),
+        part_size_bytes_min: PART_BYTES_MIN,
+        ..ServiceConfig::default()
+    };
     let service = ObjectService::new(meta.client(), storage.client(), clock.clone(), rng.clone(), config);
     let config = MaintainConfig {
         pause: Duration::from_secs(1),
@@ -261,6 +298,7 @@ async fn open(site: Site, run: u64, router: Arc<Router>, world: SharedWorld, fir
         rounds_between_sweeps: 3,
         ..MaintainConfig::default()
     };
+    let fsck = Fsck::new(service.clone(), storage.clone(), clock.clone());
     let maintenance = Maintenance::new(meta.clone(), service.clone(), clock, rng, config);
     meta.start().await?;
     if first && raft.groups().is_empty() {
@@ -270,9 +308,23 @@ async fn open(site: Site, run: u64, router: Arc<Router>, world: SharedWorld, fir
     // Nothing cancels it: the process is killed.
     let never = CancellationToken::new();
     tokio::spawn(membership.clone().run(never.clone()));
-    tokio::spawn(storage.run(Some(Arc::new(OrphanVerdicts::new(service.clone()))), never.clone()));
+    let verdicts: Arc<dyn Verdicts> = match mutant {
+        Some(Mutant::CollectWithoutVerdict) => Arc::new(AlwaysCondemned),
+        _ => Arc::new(OrphanVerdicts::new(service.clone())),
+    };
+    tokio::spawn(storage.clone().run(Some(verdicts), never.clone()));
     tokio::spawn(maintenance.run(never));
-    Ok(Parts { service, membership, meta, raft, router })
+    Ok(Parts { service, storage, fsck, membership, meta, raft, router })
+}
+
+/// A planted fault: nobody asks the range.
+struct AlwaysCondemned;
+
+#[async_trait]
+impl Verdicts for AlwaysCondemned {
+    async fn verdict(&self, _: &Owner, _: ExtentId) -> Option<Verdict> {
+        Some(Verdict::Condemned)
+    }
 }
 
 fn membership(

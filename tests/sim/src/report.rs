@@ -2,60 +2,66 @@
 
 use serde::{Deserialize, Serialize};
 
-/// How often each kind of fault fired.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "named as the faults are in docs/reliability.md")]
-pub struct Faults {
-    pub crashes: u64,
-    pub crashes_at_a_write: u64,
-    pub torn: u64,
-    pub restarts: u64,
-    pub partitions: u64,
-    pub one_way_cuts: u64,
-    pub cut: u64,
-    pub lost: u64,
-    pub late: u64,
-    pub twice: u64,
-    pub slow: u64,
-    pub skews: u64,
-    pub jumps: u64,
+/// Counters by name, which add up over runs.
+macro_rules! counters {
+    ($(#[$doc:meta])* $name:ident { $($field:ident: $text:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+        #[allow(missing_docs, reason = "each has a name in words")]
+        pub struct $name {
+            $(pub $field: u64,)*
+        }
+
+        impl $name {
+            /// Each with its name.
+            pub fn all(&self) -> Vec<(&'static str, u64)> {
+                vec![$(($text, self.$field),)*]
+            }
+
+            /// Adds those of another run.
+            pub fn add(&mut self, other: &Self) {
+                $(self.$field += other.$field;)*
+            }
+        }
+    };
 }
 
-impl Faults {
-    /// Each kind with its count.
-    pub fn fired(&self) -> [(&'static str, u64); 13] {
-        [
-            ("crashes", self.crashes),
-            ("crashes at a write", self.crashes_at_a_write),
-            ("torn writes", self.torn),
-            ("restarts", self.restarts),
-            ("partitions", self.partitions),
-            ("one-way cuts", self.one_way_cuts),
-            ("messages cut", self.cut),
-            ("messages lost", self.lost),
-            ("messages late", self.late),
-            ("messages twice", self.twice),
-            ("slow disks", self.slow),
-            ("clocks at a wrong rate", self.skews),
-            ("wall clocks set wrong", self.jumps),
-        ]
+counters! {
+    /// How often each kind of fault fired.
+    Faults {
+        crashes: "crashes",
+        crashes_at_a_write: "crashes at a write",
+        torn: "torn writes",
+        power_cuts: "power cuts of all nodes",
+        restarts: "restarts",
+        partitions: "partitions",
+        one_way_cuts: "one-way cuts",
+        cut: "messages cut",
+        lost: "messages lost",
+        late: "messages late",
+        twice: "messages twice",
+        slow: "slow disks",
+        io_errors: "errors of a disk",
+        full: "full disks",
+        flipped: "flipped bits",
+        skews: "clocks at a wrong rate",
+        jumps: "wall clocks set wrong",
+        joins: "nodes that joined",
+        wipes: "nodes that lost their disk",
     }
+}
 
-    /// Adds those of another run.
-    pub fn add(&mut self, other: &Self) {
-        self.crashes += other.crashes;
-        self.crashes_at_a_write += other.crashes_at_a_write;
-        self.torn += other.torn;
-        self.restarts += other.restarts;
-        self.partitions += other.partitions;
-        self.one_way_cuts += other.one_way_cuts;
-        self.cut += other.cut;
-        self.lost += other.lost;
-        self.late += other.late;
-        self.twice += other.twice;
-        self.slow += other.slow;
-        self.skews += other.skews;
-        self.jumps += other.jumps;
+counters! {
+    /// How much the checks looked at: a check that saw nothing has checked nothing.
+    Checked {
+        states: "states compared at an equal index",
+        entries: "entries of logs compared",
+        leaders: "leaderships seen",
+        rows: "rows read by the recount",
+        extents: "extents looked for",
+        copies: "copies read",
+        collected: "extents collected in the end",
+        shared: "copies that share extents",
     }
 }
 
@@ -76,8 +82,16 @@ pub struct Report {
     pub simulated_ms: u64,
     /// From healing to the first acknowledged write.
     pub recovery_ms: u64,
+    /// From healing to all copies being there.
+    pub repair_ms: u64,
     /// Faults by kind.
     pub faults: Faults,
+    /// What was checked.
+    pub checked: Checked,
+    /// Holdings that nobody uses and nobody takes off: what was to be held for them is never collected (an open fault).
+    pub stranded: u64,
+    /// Keys whose history was too tangled to tell whether it is linearizable.
+    pub unsettled: u64,
     /// Digest of all events: equal for equal runs.
     pub trace: String,
     /// What was violated, by invariant; empty when all holds.

@@ -13,9 +13,9 @@ use crate::history::SharedHistory;
 use crate::host;
 use crate::invariants;
 use crate::mutant::Mutant;
-use crate::report::Report;
+use crate::report::{Faults, Report};
 use crate::trouble::Trouble;
-use crate::workload::{BUCKET, Client};
+use crate::workload::{BUCKETS, Client};
 
 /// From healing to an acknowledged write (I10).
 pub(crate) const RECOVERY_MAX: Duration = Duration::from_secs(10);
@@ -48,7 +48,7 @@ impl Plan {
             nodes: *chance.pick(&[3, 3, 3, 4, 5]),
             pace: *chance.pick(&[(100, (500, 1000)), (100, (600, 1200)), (150, (700, 1500)), (400, (2000, 4000))]),
             clients: 3 + chance.below(4),
-            keys: 2 + chance.below(5),
+            keys: 3 + chance.below(5),
             pause_ms: 50 + chance.below(400),
             safety: Duration::from_secs(12 + chance.below(12)),
         }
@@ -65,10 +65,13 @@ pub fn run(seed: u64, options: &Options) -> Result<Report> {
     let mut cluster = Cluster::new(seed, plan.pace);
     cluster.world.lock().print = options.print;
     cluster.found(plan.nodes).context("found the cluster")?;
-    create_bucket(&mut cluster)?;
-    if let Some(mutant) = options.mutant {
-        mutant.plant(&mut cluster);
+    for bucket in BUCKETS {
+        create_bucket(&mut cluster, bucket)?;
     }
+    if let Some(mutant) = options.mutant {
+        cluster.plant(mutant);
+    }
+    cluster.world.lock().faults = Faults::default();
     let history = SharedHistory::default();
     let mut trouble = Trouble::new(seed);
     let clients = Clients::begin(&cluster, &plan, seed, &history);
@@ -84,7 +87,7 @@ pub fn run(seed: u64, options: &Options) -> Result<Report> {
     if !cluster.run_until(CLIENTS_END, |_| clients.left.load(Ordering::SeqCst) == 0) {
         violations.push("I10: a client still waits long after the cluster was healed".to_owned());
     }
-    invariants::check(&mut cluster, seed, plan.keys, &history, &mut violations);
+    let found = invariants::check(&mut cluster, seed, plan.keys, &history, &mut violations);
     let report = {
         let (world, history) = (cluster.world.lock(), history.lock());
         Report {
@@ -95,7 +98,11 @@ pub fn run(seed: u64, options: &Options) -> Result<Report> {
             refused: history.refused,
             simulated_ms: cluster.now().as_millis() as u64,
             recovery_ms: recovery.as_millis() as u64,
+            repair_ms: found.repaired.as_millis() as u64,
+            stranded: found.stranded,
+            unsettled: found.unsettled,
             faults: world.faults,
+            checked: world.checked,
             trace: world.trace(),
             violations,
         }
@@ -146,10 +153,10 @@ pub(crate) fn new_client(
     }
 }
 
-fn create_bucket(cluster: &mut Cluster) -> Result<()> {
+fn create_bucket(cluster: &mut Cluster, name: &str) -> Result<()> {
     let owner = Owner { account_id: "1".into(), user_id: "1".into(), display_name: "1".into() };
     let request = CreateBucketRequest {
-        name: BUCKET.into(),
+        name: name.into(),
         owner,
         region: "us-east-1".into(),
         object_lock: false,
@@ -160,7 +167,7 @@ fn create_bucket(cluster: &mut Cluster) -> Result<()> {
         .ask_node(node, Duration::from_secs(30), |parts| async move { parts.service.create_bucket(request).await });
     match made {
         Some(Ok(_)) => Ok(()),
-        other => bail!("no bucket: {other:?}"),
+        other => bail!("no bucket {name}: {other:?}"),
     }
 }
 
@@ -177,10 +184,13 @@ fn recover(cluster: &mut Cluster, violations: &mut Vec<String>) -> Duration {
         let acknowledged = cluster.ask_node(node, left, move |parts| async move {
             loop {
                 let request =
-                    PutRequest { bucket: BUCKET.into(), key: format!("probe-{node}"), ..PutRequest::default() };
+                    PutRequest { bucket: BUCKETS[0].into(), key: format!("probe-{node}"), ..PutRequest::default() };
                 match parts.service.put_object(request, &mut Some("probe".into())).await {
                     Ok(_) => return Ok(()),
-                    Err(ServiceError::Unavailable) => tokio::time::sleep(Duration::from_millis(10)).await,
+                    // A node looks now and then whether its disk has room again.
+                    Err(ServiceError::Unavailable | ServiceError::DiskFull) => {
+                        tokio::time::sleep(Duration::from_millis(10)).await;
+                    }
                     Err(error) => return Err(error.to_string()),
                 }
             }

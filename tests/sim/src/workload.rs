@@ -16,13 +16,22 @@ use karri_tests_linearizability::{Input, Output, Value};
 use crate::chance::Chance;
 use crate::cluster::Doors;
 use crate::history::{Body, HEAD_BYTES, Listing, SharedHistory, body_of, value_of};
-use crate::process::Parts;
+use crate::mutant::Mutant;
+use crate::process::{PART_BYTES_MIN, Parts};
 use crate::world::SharedWorld;
 
-/// The bucket of all objects.
-pub(crate) const BUCKET: &str = "simulation";
+/// The buckets of all objects. Their rows may be in different ranges.
+pub(crate) const BUCKETS: [&str; 3] = ["simulation-0", "simulation-1", "simulation-2"];
+/// Most parts of an upload.
+const PARTS_MAX: u64 = 4;
 /// How long a client waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(12);
+
+/// The bucket that has a key.
+pub(crate) fn bucket_of(key: &str) -> &'static str {
+    let number: usize = key.trim_start_matches(|digit: char| !digit.is_ascii_digit()).parse().unwrap_or(0);
+    BUCKETS[number % BUCKETS.len()]
+}
 
 /// One client.
 pub(crate) struct Client {
@@ -136,10 +145,13 @@ impl Client {
     }
 
     fn length(&self) -> usize {
-        let above = match self.chance.below(100) {
-            0..55 => self.chance.below(2000),
-            55..85 => (33 << 10) + self.chance.below(10 << 10),
-            _ => (45 << 10) + self.chance.below(16 << 10),
+        let above = match self.chance.below(1000) {
+            0..450 => self.chance.below(2000),
+            450..720 => (33 << 10) + self.chance.below(10 << 10),
+            720..930 => (45 << 10) + self.chance.below(16 << 10),
+            930..990 => (62 << 10) + self.chance.below(200 << 10),
+            // Several chunks.
+            _ => (1 << 20) + self.chance.below(1 << 20),
         };
         HEAD_BYTES + above as usize
     }
@@ -153,8 +165,10 @@ impl Client {
     async fn put_with(&self, key: &str, value: Value, body: Bytes, conditions: Conditions, input: Input) {
         let place = self.begin(key, input);
         let length = Some(body.len() as u64);
+        let forgets = self.world.lock().forgery.mutant == Some(Mutant::DropPrecondition);
+        let conditions = if forgets { Conditions::default() } else { conditions };
         let request =
-            PutRequest { bucket: BUCKET.into(), key: key.into(), length, conditions, ..PutRequest::default() };
+            PutRequest { bucket: bucket_of(key).into(), key: key.into(), length, conditions, ..PutRequest::default() };
         let ended =
             self.at_node(move |service| async move { service.put_object(request, &mut Some(body)).await }).await;
         self.end(key, place, &ended);
@@ -183,7 +197,7 @@ impl Client {
     /// Reads a key: `None` when that failed, else its value and entity tag, if it has one.
     pub(crate) async fn get(&self, key: &str) -> Option<Option<(Value, String)>> {
         let place = self.begin(key, Input::Read);
-        let request = GetRequest { bucket: BUCKET.into(), key: key.into(), ..GetRequest::default() };
+        let request = GetRequest { bucket: bucket_of(key).into(), key: key.into(), ..GetRequest::default() };
         let ended = self.at_node(move |service| async move { read(&service, request).await }).await;
         let found = match ended {
             Ended::Answered((etag, bytes)) => match value_of(&bytes) {
@@ -220,7 +234,7 @@ impl Client {
     pub(crate) async fn delete(&self, key: &str) {
         let place = self.begin(key, Input::Delete);
         let item = DeleteItem { key: key.into(), ..DeleteItem::default() };
-        let request = DeleteRequest { bucket: BUCKET.into(), item };
+        let request = DeleteRequest { bucket: bucket_of(key).into(), item };
         let ended = self.at_node(move |service| async move { service.delete_object(request).await }).await;
         self.end(key, place, &ended);
     }
@@ -231,16 +245,20 @@ impl Client {
         let Some(Some((value, etag))) = self.get(&source).await else { return };
         let place = self.begin(key, Input::Write(value));
         let request = CopyRequest {
-            source_bucket: BUCKET.into(),
+            source_bucket: bucket_of(&source).into(),
             source_key: source.clone(),
             source_conditions: only(&etag),
-            bucket: BUCKET.into(),
+            bucket: bucket_of(key).into(),
             key: key.into(),
             metadata: replaced(&source, key),
             ..CopyRequest::default()
         };
         let ended = self.at_node(move |service| async move { service.copy_object(request).await }).await;
         // A condition on the source that does not hold says nothing of what is at the key.
+        if matches!(ended, Ended::Answered(_)) && self.history.lock().bodies.get(&value).is_some_and(Body::has_extents)
+        {
+            self.world.lock().checked.shared += 1;
+        }
         let ended = match ended {
             Ended::Failed(ServiceError::PreconditionFailed { .. } | ServiceError::NoSuchKey) => Ended::NotAsked,
             other => other,
@@ -248,18 +266,19 @@ impl Client {
         self.end(key, place, &ended);
     }
 
-    /// Uploads one part, completes or aborts.
+    /// Uploads some parts, completes or aborts.
     async fn upload(&self, key: &str) {
         let length = self.length();
         let value = self.history.lock().new_value(length, Some(false));
         let body = body_of(value, length);
-        let request = CreateUploadRequest { bucket: BUCKET.into(), key: key.into(), ..CreateUploadRequest::default() };
+        let request =
+            CreateUploadRequest { bucket: bucket_of(key).into(), key: key.into(), ..CreateUploadRequest::default() };
         let created = self.at_node(move |service| async move { service.create_upload(request).await }).await;
         let Ended::Answered(created) = created else { return };
         let mut parts = Vec::new();
-        for (number, piece) in (1..).zip([body]) {
+        for (number, piece) in (1..).zip(self.pieces(&body)) {
             let request = PartRequest {
-                bucket: BUCKET.into(),
+                bucket: bucket_of(key).into(),
                 key: key.into(),
                 upload_id: created.upload_id.clone(),
                 part_number: number,
@@ -273,7 +292,7 @@ impl Client {
             parts.push(CompletedPart { part_number: number, etag: part.etag, checksum: None });
         }
         if self.chance.of_1000(200) {
-            let upload = UploadRef { bucket: BUCKET.into(), key: key.into(), upload_id: created.upload_id };
+            let upload = UploadRef { bucket: bucket_of(key).into(), key: key.into(), upload_id: created.upload_id };
             self.event(format_args!("{key} abort {value}"));
             self.at_node(move |service| async move { service.abort_upload(upload).await }).await;
             return;
@@ -281,11 +300,23 @@ impl Client {
         self.complete(key, value, length, created.upload_id, parts).await;
     }
 
+    /// The parts of a body.
+    fn pieces(&self, body: &Bytes) -> Vec<Bytes> {
+        let wanted = 1 + self.chance.below(PARTS_MAX) as usize;
+        let piece = body.len().div_ceil(wanted).max(PART_BYTES_MIN as usize);
+        (0..body.len()).step_by(piece).map(|start| body.slice(start..body.len().min(start + piece))).collect()
+    }
+
     async fn complete(&self, key: &str, value: Value, length: usize, upload_id: String, parts: Vec<CompletedPart>) {
         let place = self.begin(key, Input::Write(value));
         self.history.lock().bodies.insert(value, Body { length, completed: Some(true) });
-        let request =
-            CompleteRequest { bucket: BUCKET.into(), key: key.into(), upload_id, parts, ..CompleteRequest::default() };
+        let request = CompleteRequest {
+            bucket: bucket_of(key).into(),
+            key: key.into(),
+            upload_id,
+            parts,
+            ..CompleteRequest::default()
+        };
         let ended = self.at_node(move |service| async move { service.complete_upload(request).await }).await;
         self.end(key, place, &ended);
         if let Ended::Answered(outcome) = ended {
@@ -294,8 +325,9 @@ impl Client {
     }
 
     pub(crate) async fn list(&self) {
-        let called = self.event(format_args!("list"));
-        let request = ListRequest { bucket: BUCKET.into(), limit: 1000, ..ListRequest::default() };
+        let bucket = *self.chance.pick(&BUCKETS);
+        let called = self.event(format_args!("list {bucket}"));
+        let request = ListRequest { bucket: bucket.into(), limit: 1000, ..ListRequest::default() };
         let ended = self.at_node(move |service| async move { service.list_objects(request).await }).await;
         let Ended::Answered(page) = ended else {
             self.history.lock().unknown += 1;
@@ -309,7 +341,7 @@ impl Client {
             (entry.key, value)
         });
         let keys = keys.collect();
-        history.listings.push(Listing { called, done, keys });
+        history.listings.push(Listing { bucket, called, done, keys });
     }
 }
 

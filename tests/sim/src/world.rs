@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use karri_ring_rpc::{Caller, Method, Request, Response, Router, RpcError};
 use karri_ring_types::NodeId;
 use karri_tests_disk::MemoryDisk;
@@ -12,7 +13,8 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use crate::chance::Chance;
-use crate::report::Faults;
+use crate::forgery::{Fate, Forgery};
+use crate::report::{Checked, Faults};
 
 type Answer = Result<Response, RpcError>;
 
@@ -34,6 +36,8 @@ struct Waiting {
     from: (NodeId, u64),
     to: (NodeId, u64),
     answer: oneshot::Sender<Answer>,
+    /// What the answer is remembered for.
+    question: Option<(Method, u64, Bytes)>,
 }
 
 /// A process on the network.
@@ -64,6 +68,8 @@ pub(crate) struct World {
     pub(crate) chance: Chance,
     pub(crate) weather: Weather,
     pub(crate) faults: Faults,
+    pub(crate) checked: Checked,
+    pub(crate) forgery: Forgery,
     peers: BTreeMap<NodeId, Peer>,
     /// By when they arrive, then as they were sent.
     under_way: BTreeMap<(Duration, u64), Message>,
@@ -86,6 +92,8 @@ impl World {
             chance,
             weather: Weather::default(),
             faults: Faults::default(),
+            checked: Checked::default(),
+            forgery: Forgery::default(),
             peers: BTreeMap::new(),
             under_way: BTreeMap::new(),
             waiting: BTreeMap::new(),
@@ -174,7 +182,23 @@ impl World {
         let call = self.calls;
         let (sender, receiver) = oneshot::channel();
         let there = self.peers.get(&to).map(|peer| peer.run);
-        self.waiting.insert(call, Waiting { from, to: (to, there.unwrap_or(0)), answer: sender });
+        let question = self.forgery.question(method, &request);
+        let request = match self.forgery.fate(method, request, &self.chance) {
+            Fate::True(request) => request,
+            Fate::Forged(answer, request) => {
+                // Nobody has stopped waiting yet.
+                let _ = sender.send(Ok(answer));
+                if let (Some(request), Some(run)) = (request, there)
+                    && !self.link_loses(from.0, to)
+                {
+                    let delay = self.delay();
+                    let content = Content::Request { call: 0, from: from.0, method, request };
+                    self.send(delay, Message { to, run, content });
+                }
+                return (call, receiver);
+            }
+        };
+        self.waiting.insert(call, Waiting { from, to: (to, there.unwrap_or(0)), answer: sender, question });
         let digest = digest(&request.head, &request.body);
         self.event(format_args!("call {call} {}>{to} {} {digest}", from.0, method.0));
         let Some(run) = there else {
@@ -215,8 +239,11 @@ impl World {
         if self.peers.get(&by).is_none_or(|peer| peer.disk.is_crashed()) {
             return;
         }
-        let Some(Waiting { from: (to, run), .. }) = self.waiting.get(&call) else { return };
+        let Some(Waiting { from: (to, run), question, .. }) = self.waiting.get_mut(&call) else { return };
         let (to, run) = (*to, *run);
+        if let (Some(question), Ok(response)) = (question.take(), &answer) {
+            self.forgery.answered(question, response, &self.chance);
+        }
         if !self.link_loses(by, to) {
             let delay = self.delay();
             self.send(delay, Message { to, run, content: Content::Answer { call, answer } });

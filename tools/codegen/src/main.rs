@@ -56,7 +56,8 @@ fn main() -> Result<()> {
     let mode = if arguments.check { Mode::Check } else { Mode::Write };
     let mut stale = Vec::new();
     for (name, entry) in services {
-        let files = generate(&root, &models.botocore.version, entry, arguments.model.as_deref(), mode);
+        let version = entry.version.as_ref().unwrap_or(&models.botocore.version);
+        let files = generate(&root, version, entry, arguments.model.as_deref(), mode);
         stale.extend(files.with_context(|| format!("service {name}"))?);
     }
     match mode {
@@ -76,6 +77,7 @@ fn generate(root: &Path, version: &str, entry: &ServiceEntry, model: Option<&Pat
         model.extend(model::Model::parse(&text)?)?;
     }
     let settings = Settings::read(&root.join(&entry.settings))?;
+    settings.check_tests(root)?;
     let plan = plan::Plan::resolve(&model, &settings)?;
     let mut tree = Tree::new(root, version, &entry.model);
     emit::service(&plan, &settings, entry, &mut tree)?;

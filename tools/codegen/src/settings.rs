@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -28,6 +28,8 @@ pub(crate) struct Botocore {
 pub(crate) struct ServiceEntry {
     pub(crate) model: String,
     pub(crate) sha256: String,
+    /// botocore's version, where this service is ahead of the others.
+    pub(crate) version: Option<String>,
     /// Models of our own whose operations join this one.
     #[serde(default)]
     pub(crate) extensions: Vec<String>,
@@ -47,6 +49,9 @@ pub(crate) struct Settings {
     /// Where operations are tested, by the file.
     #[serde(default)]
     pub(crate) tests: BTreeMap<String, Vec<String>>,
+    /// What the page says of operations of which more is to be said than whether they are served.
+    #[serde(default)]
+    pub(crate) notes: BTreeMap<String, String>,
     #[serde(default)]
     pub(crate) foreign_operations: BTreeSet<String>,
     #[serde(default)]
@@ -108,6 +113,20 @@ impl Models {
 impl Settings {
     pub(crate) fn read(path: &Path) -> Result<Self> {
         read(path)
+    }
+
+    /// Fails unless the table of tests has every served operation, no other, and files that are there.
+    pub(crate) fn check_tests(&self, root: &Path) -> Result<()> {
+        if self.tests.is_empty() {
+            return Ok(());
+        }
+        let tested: BTreeSet<&String> = self.tests.values().flatten().collect();
+        let served: BTreeSet<&String> = self.operations.iter().collect();
+        let apart: Vec<_> = served.symmetric_difference(&tested).collect();
+        ensure!(apart.is_empty(), "served without a test, or tested and not served: {apart:?}");
+        let missing: Vec<_> = self.tests.keys().filter(|file| !root.join(file).is_file()).collect();
+        ensure!(missing.is_empty(), "tests that are not there: {missing:?}");
+        Ok(())
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use karri_iam_service::View;
 use karri_objstore_gateway::AdminPages;
+use karri_objstore_s3::S3;
 
 use crate::status::StatusSources;
 
@@ -12,11 +13,12 @@ use crate::status::StatusSources;
 pub(crate) struct Admin {
     sources: Arc<StatusSources>,
     identities: Arc<View>,
+    s3: Arc<S3>,
 }
 
 impl Admin {
-    pub(crate) fn new(sources: Arc<StatusSources>, identities: Arc<View>) -> Self {
-        Self { sources, identities }
+    pub(crate) fn new(sources: Arc<StatusSources>, identities: Arc<View>, s3: Arc<S3>) -> Self {
+        Self { sources, identities, s3 }
     }
 }
 
@@ -43,9 +45,22 @@ impl AdminPages for Admin {
             ("karri_extent_bytes", "Bytes of the sealed extents on this node.", usage.bytes),
             ("karri_disk_free_bytes", "Free bytes of the data folder's file system.", usage.free_bytes),
             ("karri_layout_epoch", "Epoch of the layout.", self.sources.membership.layout().epoch.0),
+            (
+                "karri_scrub_finished_seconds",
+                "When the scrub of this node last came to its end, since 1970.",
+                self.sources.storage.scrub_finished().map_or(0, |at| at.as_secs()),
+            ),
+            (
+                "karri_clock_skew_milliseconds",
+                "Largest difference to the clock of another node.",
+                self.sources.clock_watch.skew_ms(),
+            ),
             ("karri_ranges_led", "Metadata ranges led by this node.", self.sources.meta.led_ranges().len() as u64),
         ];
+        let logs = self.s3.access_log_counts();
         let counters = [
+            ("karri_access_log_records_delivered_total", "Records of buckets' access logs written.", logs.delivered),
+            ("karri_access_log_records_lost_total", "Records of buckets' access logs given up.", logs.lost),
             ("karri_raft_log_syncs_total", "Syncs of the Raft log.", log.syncs),
             ("karri_raft_log_entries_total", "Entries written to the Raft log.", log.entries),
             ("karri_raft_log_bytes_total", "Bytes of entries written to the Raft log.", log.bytes),

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use karri_ring_node::join::{self, Credentials};
-use karri_ring_types::{ClusterId, SystemClock, SystemRng};
+use karri_ring_types::{ClusterId, SystemClock, SystemRng, Timestamp};
 
 use crate::config::Config;
 use crate::credentials::RootCredentials;
-use crate::node::DataDir;
+use crate::node::{self, DataDir};
 
 fn prepare(config: &Config) -> Result<DataDir<'_>> {
     std::fs::create_dir_all(&config.data_dir).with_context(|| format!("make {}", config.data_dir.display()))?;
@@ -55,6 +55,16 @@ pub(crate) async fn join(config: &Config, token: &str) -> Result<()> {
     let credentials = join::join(token, &SystemRng).await.context("join the cluster")?;
     credentials.create(&dir.credentials()).context("write the node's credentials")?;
     eprintln!("node {} may start: karri server --config ...", credentials.identity().node);
+    Ok(())
+}
+
+/// Gives a stopped node a new key and certificate of the cluster's authority.
+pub(crate) fn renew_certificate(config: &Config, end_seconds: Option<u64>) -> Result<()> {
+    let end = end_seconds.map(|seconds| Timestamp(seconds.saturating_mul(1000)));
+    let _lock = node::lock(&config.data_dir)?;
+    let renewed = existing(config)?.renewed(end).context("make a certificate")?;
+    renewed.replace(&DataDir(&config.data_dir).credentials()).context("write the node's credentials")?;
+    eprintln!("node {} has a new certificate", renewed.identity().node);
     Ok(())
 }
 

@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
-use karri_objstore_service::StorageClasses;
+use karri_objstore_gateway::Limits as GatewayLimits;
+use karri_objstore_service::{PART_SIZE_BYTES_MIN, StorageClasses};
 use karri_ring_types::Redundancy;
 use serde::Deserialize;
 
@@ -19,6 +20,8 @@ pub(crate) struct Config {
     pub(crate) zone: String,
     #[serde(default)]
     pub(crate) capacity_bytes: Option<u64>,
+    #[serde(default)]
+    pub(crate) node_id: Option<u64>,
     pub(crate) s3: S3Config,
     pub(crate) rpc: RpcConfig,
     #[serde(default)]
@@ -52,6 +55,42 @@ pub(crate) struct S3Config {
     pub(crate) sigv2: bool,
     #[serde(default)]
     pub(crate) customer_keys_over_http: bool,
+    #[serde(default = "default_part_bytes")]
+    pub(crate) part_bytes_min: u64,
+    #[serde(default = "default_access_log_seconds")]
+    pub(crate) access_log_seconds: u64,
+    #[serde(default = "default_connections")]
+    pub(crate) connections_max: usize,
+    #[serde(default = "default_requests")]
+    pub(crate) requests_max: usize,
+    #[serde(default)]
+    memory_bytes_max: Option<u64>,
+}
+
+impl S3Config {
+    /// Memory for bodies in work.
+    pub(crate) fn memory_bytes_max(&self) -> u64 {
+        self.memory_bytes_max.unwrap_or_else(|| {
+            let part = memory_bytes().map(|bytes| bytes / MEMORY_PART_FOR_BODIES);
+            part.unwrap_or_default().max(MEMORY_BYTES_USUAL)
+        })
+    }
+}
+
+/// Of the machine's memory, the part that bodies may take where nothing is configured; and what they may take at least.
+const MEMORY_PART_FOR_BODIES: u64 = 4;
+const MEMORY_BYTES_USUAL: u64 = 256 << 20;
+/// With less, two large objects could not be read at the same time.
+const MEMORY_BYTES_MIN: u64 = 64 << 20;
+
+/// The machine's memory, or what the control group has of it.
+pub(crate) fn memory_bytes() -> Option<u64> {
+    let machine = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
+        let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+        Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
+    });
+    let group = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|text| text.trim().parse().ok());
+    machine.into_iter().chain(group).min()
 }
 
 /// The node-to-node port.
@@ -76,11 +115,12 @@ impl RpcConfig {
 pub(crate) struct ClusterConfig {
     pub(crate) replicas: u8,
     pub(crate) data_ranges: u16,
+    pub(crate) id: Option<String>,
 }
 
 impl Default for ClusterConfig {
     fn default() -> Self {
-        Self { replicas: 3, data_ranges: 8 }
+        Self { replicas: 3, data_ranges: 8, id: None }
     }
 }
 
@@ -89,8 +129,10 @@ impl Default for ClusterConfig {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct StorageConfig {
     pub(crate) reserve_bytes: u64,
+    pub(crate) scrub_chunks_per_second: u32,
     pub(crate) garbage_age_seconds: u64,
     pub(crate) lifecycle_day_seconds: Option<u64>,
+    pub(crate) orphan_age_seconds: u64,
     /// Redundancy schemes of storage classes, as text.
     classes: BTreeMap<String, String>,
 }
@@ -98,7 +140,14 @@ pub(crate) struct StorageConfig {
 impl Default for StorageConfig {
     fn default() -> Self {
         let classes = BTreeMap::new();
-        Self { reserve_bytes: 1 << 30, garbage_age_seconds: 60, lifecycle_day_seconds: None, classes }
+        Self {
+            reserve_bytes: 1 << 30,
+            scrub_chunks_per_second: 4,
+            garbage_age_seconds: 60,
+            lifecycle_day_seconds: None,
+            orphan_age_seconds: 24 * 3600,
+            classes,
+        }
     }
 }
 
@@ -146,6 +195,22 @@ fn default_zone() -> String {
     "default".to_owned()
 }
 
+fn default_part_bytes() -> u64 {
+    PART_SIZE_BYTES_MIN
+}
+
+fn default_access_log_seconds() -> u64 {
+    60
+}
+
+fn default_connections() -> usize {
+    GatewayLimits::default().connections_max
+}
+
+fn default_requests() -> usize {
+    GatewayLimits::default().concurrent_requests_max
+}
+
 fn default_region() -> String {
     "us-east-1".to_owned()
 }
@@ -166,6 +231,13 @@ impl Config {
         );
         anyhow::ensure!((1..=7).contains(&config.cluster.replicas), "[cluster] replicas must be 1 to 7");
         anyhow::ensure!((1..=256).contains(&config.cluster.data_ranges), "[cluster] data_ranges must be 1 to 256");
+        anyhow::ensure!(config.s3.connections_max > 0, "[s3] connections_max must be at least 1");
+        anyhow::ensure!(config.s3.requests_max > 0, "[s3] requests_max must be at least 1");
+        anyhow::ensure!(
+            config.s3.memory_bytes_max() >= MEMORY_BYTES_MIN,
+            "[s3] memory_bytes_max must be at least {MEMORY_BYTES_MIN}"
+        );
+        anyhow::ensure!(config.s3.access_log_seconds > 0, "[s3] access_log_seconds must be at least 1");
         config.storage.classes().map_err(|error| anyhow!("{error:#}"))?;
         anyhow::ensure!(!config.zone.is_empty(), "zone must not be empty");
         Ok(config)
@@ -177,6 +249,7 @@ const SETTINGS: &[(&str, &str, &str, &str)] = &[
     ("data_dir", "path", "required", "Folder of everything the node keeps."),
     ("zone", "text", "\"default\"", "Failure domain. Copies go to as many zones as there are."),
     ("capacity_bytes", "integer", "size of the file system", "Weight of the node in the ring."),
+    ("node_id", "integer", "none", "With it, a data folder of another node is refused."),
     ("s3.listen", "address", "required", "Where S3 clients connect, and `/-/live`, `/-/ready`, `/-/metrics` are."),
     ("s3.region", "text", "\"us-east-1\"", "The region that clients sign for."),
     ("s3.base_domains", "list of text", "[]", "Domains under which buckets are addressed as hosts."),
@@ -195,6 +268,39 @@ const SETTINGS: &[(&str, &str, &str, &str)] = &[
         "false",
         "Take clients' own encryption keys (SSE-C) without TLS too, where others may read them.",
     ),
+    (
+        "s3.part_bytes_min",
+        "integer",
+        "5242880",
+        "Least bytes of each part of an upload but the last. AWS's is the default; a smaller one is for tests. The same on \
+         every node.",
+    ),
+    (
+        "s3.access_log_seconds",
+        "integer",
+        "60",
+        "How often access logs of buckets are written. A node that is killed loses what it gathered since.",
+    ),
+    (
+        "s3.connections_max",
+        "integer",
+        "8192",
+        "Open connections of clients; more wait. An address that has 4/5 of them gets no more.",
+    ),
+    (
+        "s3.requests_max",
+        "integer",
+        "2048",
+        "Requests in work; more are answered 503 `SlowDown`, and so is a client (an access key; an address where nobody \
+         signed) that has 4/5 of them.",
+    ),
+    (
+        "s3.memory_bytes_max",
+        "integer",
+        "a quarter of the memory",
+        "Memory for bodies in work: as much again may wait to be acknowledged by disks. Requests that would take more are \
+         answered 503 `SlowDown`; it is shared as `requests_max` is. At least 67108864.",
+    ),
     ("s3.sigv2", "boolean", "false", "Accept AWS Signature Version 2."),
     ("rpc.listen", "address", "required", "Where the other nodes connect (mTLS)."),
     ("rpc.advertise", "host:port", "rpc.listen", "The address by which the other nodes reach this one."),
@@ -205,6 +311,7 @@ const SETTINGS: &[(&str, &str, &str, &str)] = &[
         "Copies of each extent, as far as there are nodes. Read by `karri cluster init`.",
     ),
     ("cluster.data_ranges", "1 to 256", "8", "Metadata ranges made at the start. Read by `karri cluster init`."),
+    ("cluster.id", "text", "none", "With it, a data folder of another cluster is refused. `karri doctor` shows it."),
     (
         "iam.oidc_private_hosts",
         "list of text",
@@ -224,12 +331,24 @@ const SETTINGS: &[(&str, &str, &str, &str)] = &[
         "1073741824",
         "Free space at which the node refuses writes and keeps serving reads.",
     ),
+    (
+        "storage.scrub_chunks_per_second",
+        "integer",
+        "4",
+        "Chunks (of 1 MiB) that are read and checked each second while nothing is asked of them; 0 turns it off.",
+    ),
     ("storage.garbage_age_seconds", "integer", "60", "How long deleted data is left to readers that have begun."),
     (
         "storage.lifecycle_day_seconds",
         "integer",
         "a day that ends at midnight",
-        "How long a day of lifecycle rules is. For tests of rules only.",
+        "How long a day of lifecycle rules and of restores is. For tests of rules only.",
+    ),
+    (
+        "storage.orphan_age_seconds",
+        "integer",
+        "86400",
+        "Age from which it is asked whether an extent is still wanted; only a committed verdict deletes one.",
     ),
     (
         "storage.classes",
@@ -265,7 +384,7 @@ six nodes of which any two may be lost.
 - Objects up to 32 KiB are in the metadata whatever their class, and extents below 1 MiB, the short end of an object among
   them, are kept as `replicate` where the class says `rs`.
 - A copy to another class, onto itself too, and a transition by a lifecycle rule write the bytes anew where the schemes differ.
-  An object of so many parts that their rows are more than 1 MiB (thousands) is not moved by rules; a log line says so.
+  The parts of an object are moved one after the other; a transition that is cut off goes on where it was.
 - A change of the table is for what is written from then on. Every extent says how it is kept, so nodes whose tables
   differ for a while do no harm, and a scheme that was taken out of the table can still be read and repaired.
 ";

@@ -2,14 +2,19 @@
 //! crates below, this one only wires them together.
 
 mod admin;
+mod clock_watch;
 mod cluster;
 mod config;
 mod credentials;
 mod dev;
+mod doctor;
+mod fsck;
 mod iam;
 mod identities;
 mod logging;
+mod marks;
 mod node;
+mod open_files;
 mod s3_keys;
 mod status;
 mod templates;
@@ -66,6 +71,24 @@ enum Command {
     /// Administer identities where AWS has no call for it
     #[command(subcommand)]
     Iam(IamCommand),
+    /// Look at a node, running or not, and say what is wrong: ends with 0, with 1 for warnings, with 2 for errors
+    Doctor {
+        /// The node's configuration file
+        #[arg(long)]
+        config: PathBuf,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Compare all metadata with all that nodes hold; ends with 0, with 1 when something does not agree, with 2 when it
+    /// could not be finished. Changes nothing without `--repair`
+    Fsck {
+        /// Configuration file of a running node
+        #[arg(long)]
+        config: PathBuf,
+        #[command(flatten)]
+        options: fsck::Options,
+    },
     /// Print the reference of the configuration file
     ConfigReference,
 }
@@ -95,6 +118,15 @@ enum ClusterCommand {
         /// What `karri cluster token` printed
         #[arg(long)]
         token: String,
+    },
+    /// Give a node that is stopped a new certificate for its peers
+    RenewCertificate {
+        /// The node's configuration file
+        #[arg(long)]
+        config: PathBuf,
+        /// End of its validity in seconds since 1970, for tests
+        #[arg(long, hide = true)]
+        end: Option<u64>,
     },
     /// Show nodes, ranges and extents
     Status {
@@ -168,7 +200,7 @@ enum RootCommand {
 
 fn main() -> ExitCode {
     match run(Arguments::parse().command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("karri: {error:#}");
             ExitCode::FAILURE
@@ -176,42 +208,53 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> anyhow::Result<()> {
+fn run(command: Command) -> anyhow::Result<ExitCode> {
     if let Command::ConfigReference = command {
         print!("{}", config::reference());
-        return Ok(());
+        return Ok(ExitCode::SUCCESS);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(async {
-        match command {
-            Command::Dev { data, listen, nodes, lifecycle_day_seconds, oidc_private_host } => {
-                let extra = dev::Extra { lifecycle_day_seconds, oidc_private_hosts: oidc_private_host };
-                dev::run(&data, listen, nodes, &extra).await
-            }
-            Command::Server { config } => {
-                let config = Config::load(&config)?;
-                logging::start(&config.log);
-                node::serve(config).await
-            }
-            Command::Cluster(ClusterCommand::Init { config }) => cluster::init(&Config::load(&config)?),
-            Command::Cluster(ClusterCommand::Token { config, ttl_seconds }) => {
-                cluster::token(&Config::load(&config)?, ttl_seconds).await
-            }
-            Command::Cluster(ClusterCommand::Join { config, token }) => {
-                cluster::join(&Config::load(&config)?, &token).await
-            }
-            Command::Cluster(ClusterCommand::Status { config, json }) => {
-                status::show(&Config::load(&config)?, json).await
-            }
-            Command::Iam(IamCommand::Root(RootCommand::Rotate { config, account })) => {
-                iam::rotate_root(&Config::load(&config)?, account.as_deref()).await
-            }
-            Command::Iam(IamCommand::Templates(command)) => templates_command(command).await,
-            Command::ConfigReference => Ok(()),
+        if let Command::Doctor { config, json } = command {
+            return doctor::run(&config, json).await;
         }
+        if let Command::Fsck { config, options } = command {
+            return Ok(fsck::run(&Config::load(&config)?, options).await);
+        }
+        carry_out(command).await.map(|()| ExitCode::SUCCESS)
     });
     runtime.shutdown_timeout(std::time::Duration::from_secs(5));
     result
+}
+
+async fn carry_out(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Dev { data, listen, nodes, lifecycle_day_seconds, oidc_private_host } => {
+            let extra = dev::Extra { lifecycle_day_seconds, oidc_private_hosts: oidc_private_host };
+            dev::run(&data, listen, nodes, &extra).await
+        }
+        Command::Server { config } => {
+            let config = Config::load(&config)?;
+            logging::start(&config.log);
+            node::serve(config).await
+        }
+        Command::Cluster(ClusterCommand::Init { config }) => cluster::init(&Config::load(&config)?),
+        Command::Cluster(ClusterCommand::Token { config, ttl_seconds }) => {
+            cluster::token(&Config::load(&config)?, ttl_seconds).await
+        }
+        Command::Cluster(ClusterCommand::Join { config, token }) => {
+            cluster::join(&Config::load(&config)?, &token).await
+        }
+        Command::Cluster(ClusterCommand::RenewCertificate { config, end }) => {
+            cluster::renew_certificate(&Config::load(&config)?, end)
+        }
+        Command::Cluster(ClusterCommand::Status { config, json }) => status::show(&Config::load(&config)?, json).await,
+        Command::Iam(IamCommand::Root(RootCommand::Rotate { config, account })) => {
+            iam::rotate_root(&Config::load(&config)?, account.as_deref()).await
+        }
+        Command::Iam(IamCommand::Templates(command)) => templates_command(command).await,
+        Command::ConfigReference | Command::Doctor { .. } | Command::Fsck { .. } => Ok(()),
+    }
 }
 
 async fn templates_command(command: TemplateCommand) -> anyhow::Result<()> {

@@ -12,17 +12,17 @@ use karri_iam_service::{
     Sessions, Store as Identities, StoreParts as IdentityParts, Sts, View,
 };
 use karri_objstore_gateway::{Gateway, GatewayConfig, TlsFiles};
-use karri_objstore_maintain::{LifecycleConfig, MaintainConfig, Maintenance, OrphanVerdicts};
+use karri_objstore_maintain::{Fsck, LifecycleConfig, MaintainConfig, Maintenance, OrphanVerdicts};
 use karri_objstore_s3::{S3, S3Config};
-use karri_objstore_service::{ObjectService, ServiceConfig};
+use karri_objstore_service::{LifecycleDay, ObjectService, ServiceConfig};
 use karri_ring_disk::{DiskPath, HostDisk};
 use karri_ring_extent::{ExtentConfig, ExtentStore};
 use karri_ring_meta::{MetaConfig, MetaNode};
 use karri_ring_node::join::Credentials;
 use karri_ring_node::membership::{Membership, MembershipConfig, MembershipParts, NodeInfo};
-use karri_ring_node::{LayoutSource, StorageConfig, StorageNode, StorageParts};
+use karri_ring_node::{ClientConfig, LayoutSource, RepairConfig, StorageConfig, StorageNode, StorageParts};
 use karri_ring_raft::{HostConfig, RaftHost};
-use karri_ring_rpc::{AddressBook, Router, RpcServer, TlsTransport, Transport};
+use karri_ring_rpc::{AddressBook, Identity, Router, RpcServer, TlsTransport, Transport};
 use karri_ring_types::{Clock, Rng, SystemClock, SystemRng, Timestamp};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -32,11 +32,20 @@ use crate::config::Config;
 use crate::credentials::RootCredentials;
 use crate::iam::{BucketUse, IamCommands};
 use crate::identities::KnownIdentities;
+use crate::marks;
+use crate::open_files;
 use crate::s3_keys::S3Keys;
 use crate::status::{StatusService, StatusSources};
 
+/// A certificate that ends within this time is renewed at the start.
+const CERTIFICATE_RENEWED_BEFORE: Duration = Duration::from_secs(60 * 24 * 3600);
+/// Least pause between two sweeps for orphans.
+const ORPHAN_INTERVAL_MIN: Duration = Duration::from_secs(1);
 /// How long the last writes may take when a node stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How long writing the access logs of the last requests may take before that.
+const LAST_LOGS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Where a node keeps what.
 pub(crate) struct DataDir<'a>(pub(crate) &'a Path);
@@ -55,7 +64,7 @@ impl DataDir<'_> {
         self.on_disk("bootstrap")
     }
 
-    fn addresses(&self) -> DiskPath {
+    pub(crate) fn addresses(&self) -> DiskPath {
         self.on_disk("addresses")
     }
 
@@ -73,7 +82,7 @@ impl DataDir<'_> {
 }
 
 /// Keeps a second process from opening the same folder; released when the process ends.
-fn lock(dir: &Path) -> Result<std::fs::File> {
+pub(crate) fn lock(dir: &Path) -> Result<std::fs::File> {
     let path = dir.join("lock");
     let file = std::fs::File::create(&path).with_context(|| format!("open {}", path.display()))?;
     rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive)
@@ -100,13 +109,17 @@ pub(crate) async fn run(
     ready: impl FnOnce(std::net::SocketAddr),
 ) -> Result<()> {
     let dir = DataDir(&config.data_dir);
-    let Some(credentials) = Credentials::read(&dir.credentials()).context("read the node's credentials")? else {
+    let Some(mut credentials) = Credentials::read(&dir.credentials()).context("read the node's credentials")? else {
         bail!("{} is not a node's: run `karri cluster init` or `karri cluster join` first", config.data_dir.display());
     };
     let _lock = lock(&config.data_dir)?;
+    open_files::raise()?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+    renew_certificate(&dir, &mut credentials, &*clock)?;
     let identity = credentials.identity();
     let node = identity.node;
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+    check_expected(&config, &identity)?;
+    marks::claim(&DiskPath::host(&config.data_dir), &identity)?;
     let rng: Arc<dyn Rng> = Arc::new(SystemRng);
     let router = Router::new();
     let addresses = AddressBook::new();
@@ -156,9 +169,18 @@ pub(crate) async fn run(
     }));
     let layouts: Arc<dyn LayoutSource> = membership.clone();
     let parts = StorageParts { store, transport: transport.clone(), layouts, clock: clock.clone(), rng: rng.clone() };
-    let storage = StorageNode::new(parts, StorageConfig::default(), &router);
+    let orphan_age = Duration::from_secs(config.storage.orphan_age_seconds);
+    let default = RepairConfig::default();
+    let orphan_interval = default.orphan_interval.min(orphan_age.max(ORPHAN_INTERVAL_MIN));
+    let scrub_chunks_per_second = config.storage.scrub_chunks_per_second;
+    let repair = RepairConfig { orphan_age, orphan_interval, scrub_chunks_per_second, ..default };
+    let write_memory_bytes_max = usize::try_from(config.s3.memory_bytes_max()).unwrap_or(usize::MAX);
+    let client = ClientConfig { write_memory_bytes_max };
+    let storage = StorageNode::new(parts, StorageConfig { client, repair }, &router);
     let cluster_key = Some(credentials.cluster_key().clone());
-    let service_config = ServiceConfig { cluster_key, classes, ..ServiceConfig::default() };
+    let day = config.storage.lifecycle_day_seconds.map(LifecycleDay::of_seconds).unwrap_or_default();
+    let part_size_bytes_min = config.s3.part_bytes_min;
+    let service_config = ServiceConfig { cluster_key, classes, day, part_size_bytes_min, ..ServiceConfig::default() };
     let service = ObjectService::new(meta.client(), storage.client(), clock.clone(), rng.clone(), service_config);
     let garbage_age = Duration::from_secs(config.storage.garbage_age_seconds);
     let day = config.storage.lifecycle_day_seconds;
@@ -171,6 +193,9 @@ pub(crate) async fn run(
         storage: storage.clone(),
         raft: raft.clone(),
         maintenance: maintenance.clone(),
+        clock: clock.clone(),
+        clock_watch: Arc::default(),
+        fsck: Fsck::new(service.clone(), storage.clone(), clock.clone()),
     });
     StatusService::register(&router, sources.clone());
     let parts = IdentityParts { client: meta.client(), clock: clock.clone(), rng: rng.clone() };
@@ -182,6 +207,10 @@ pub(crate) async fn run(
         .with_context(|| format!("listen on {}", config.rpc.listen))?;
     let background = CancellationToken::new();
     let mut tasks = JoinSet::new();
+    let members = membership.clone();
+    let nodes = move || members.nodes().iter().map(|node| node.id).collect();
+    let watch = sources.clock_watch.clone();
+    tasks.spawn(watch.run(clock.clone(), transport.clone(), nodes, background.clone()));
     tasks.spawn(rpc.serve(background.clone()));
     meta.start().await?;
     bootstrap(&config, &dir, &meta, &membership, &identities).await?;
@@ -204,14 +233,17 @@ pub(crate) async fn run(
     tasks.spawn(kms.clone().run(background.clone()));
     let keys = Arc::new(S3Keys::new(kms.clone(), &config.s3.region));
     let s3 = Arc::new(S3::new(service, known, keys, clock.clone(), s3_config));
-    let admin = Arc::new(Admin::new(sources, identities.view().clone()));
+    let access_log_interval = Duration::from_secs(config.s3.access_log_seconds);
+    let (logs, until) = (s3.clone(), background.clone());
+    tasks.spawn(async move { logs.run_access_logs(access_log_interval, until).await });
+    let admin = Arc::new(Admin::new(sources, identities.view().clone(), s3.clone()));
     let cluster_key = credentials.cluster_key();
     let sessions = Sessions::new(cluster_key, identities.view().clone(), clock.clone(), rng.clone());
     let messages = Arc::new(AuthorizationMessages::new(cluster_key));
     let providers = ProviderSettings { private_hosts: config.iam.oidc_private_hosts.clone() };
     let sts = Arc::new(Sts::new(identities.clone(), sessions.clone(), messages, providers, clock.clone()));
     let keys = Arc::new(IamCredentials::new(identities, sessions, &*config.s3.region));
-    let gateway = Gateway::bind(gateway_config(&config), keys, s3, admin, clock, rng)
+    let gateway = Gateway::bind(gateway_config(&config), keys, s3.clone(), admin, clock, rng)
         .await
         .with_context(|| format!("listen on {}", config.s3.listen))?
         .with_form_service("iam", iam)
@@ -221,6 +253,10 @@ pub(crate) async fn run(
     tracing::info!(%node, s3 = %address, rpc = %config.rpc.listen, "serving");
     ready(address);
     gateway.serve(shutdown).await;
+    // While there is still a node that can write.
+    if tokio::time::timeout(LAST_LOGS_TIMEOUT, s3.deliver_access_logs()).await.is_err() {
+        tracing::warn!("the last access logs were not all written in time");
+    }
 
     background.cancel();
     let stop = async {
@@ -232,6 +268,37 @@ pub(crate) async fn run(
         tracing::warn!("background work did not end in time");
     }
     tracing::info!("stopped");
+    Ok(())
+}
+
+/// Every node has the authority, so that it renews its own certificate when that is about to end.
+fn renew_certificate(dir: &DataDir<'_>, credentials: &mut Credentials, clock: &dyn Clock) -> Result<()> {
+    let end = credentials.identity().certificate().context("read the node's certificate")?.not_after;
+    if end.since(clock.now()) > CERTIFICATE_RENEWED_BEFORE {
+        return Ok(());
+    }
+    let renewed = credentials.renewed(None).context("make a new certificate")?;
+    if let Err(error) = renewed.identity().check(clock.now()) {
+        bail!("peers would refuse this node's certificate, and a new one too ({error}): set the clock right");
+    }
+    renewed.replace(&dir.credentials()).context("write the node's credentials")?;
+    tracing::info!(node = %renewed.identity().node, "the node's certificate was about to end or had, and is renewed");
+    *credentials = renewed;
+    Ok(())
+}
+
+/// A disk of another node or cluster at this node's place is told before anything is done with it.
+fn check_expected(config: &Config, identity: &Identity) -> Result<()> {
+    let (node, cluster) = (identity.node.0, identity.cluster.to_string());
+    let dir = config.data_dir.display();
+    if let Some(expected) = config.node_id.filter(|&expected| expected != node) {
+        bail!("{dir} is of node {node}, and the configuration is node {expected}'s: mount this node's own disk there");
+    }
+    if let Some(expected) = config.cluster.id.as_ref().filter(|expected| **expected != cluster) {
+        bail!(
+            "{dir} is of cluster {cluster}, and the configuration is for {expected}: mount this cluster's disk there"
+        );
+    }
     Ok(())
 }
 
@@ -259,6 +326,9 @@ fn gateway_config(config: &Config) -> GatewayConfig {
     gateway.base_domains.clone_from(&config.s3.base_domains);
     gateway.website_domains.clone_from(&config.s3.website_domains);
     gateway.sigv2 = config.s3.sigv2;
+    gateway.limits.connections_max = config.s3.connections_max;
+    gateway.limits.concurrent_requests_max = config.s3.requests_max;
+    gateway.limits.memory_bytes_max = config.s3.memory_bytes_max();
     gateway.tls = match (&config.s3.tls_certificate, &config.s3.tls_key) {
         (Some(certificate), Some(key)) => Some(TlsFiles { certificate: certificate.clone(), key: key.clone() }),
         _ => None,

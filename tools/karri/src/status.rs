@@ -1,26 +1,32 @@
 //! `karri cluster status`, and the calls by which a running node answers it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result};
 use async_trait::async_trait;
 use bytes::Bytes;
-use karri_objstore_maintain::Maintenance;
+use karri_objstore_maintain::{Fsck, Maintenance};
 use karri_ring_meta::MetaNode;
 use karri_ring_node::StorageNode;
 use karri_ring_node::join;
 use karri_ring_node::membership::Membership;
 use karri_ring_raft::RaftHost;
 use karri_ring_rpc::{Caller, Handler, Method, Request, Response, Router};
-use karri_ring_types::NodeId;
+use karri_ring_types::{Clock, NodeId};
 use serde::{Deserialize, Serialize};
 
+use crate::clock_watch::ClockWatch;
 use crate::cluster;
 use crate::config::Config;
+use crate::fsck;
+use crate::open_files;
 
 /// Methods of this module.
 const METHODS: std::ops::RangeInclusive<u16> = 310..=319;
 const STATUS: Method = Method(310);
+pub(crate) const PROBE: Method = Method(311);
+pub(crate) const FSCK: Method = Method(312);
 
 /// The parts of a node that status and metrics are read from.
 pub(crate) struct StatusSources {
@@ -29,6 +35,9 @@ pub(crate) struct StatusSources {
     pub(crate) storage: Arc<StorageNode>,
     pub(crate) raft: Arc<RaftHost>,
     pub(crate) maintenance: Arc<Maintenance>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) fsck: Fsck,
+    pub(crate) clock_watch: Arc<ClockWatch>,
 }
 
 /// The state of a cluster as one node sees it.
@@ -41,6 +50,18 @@ pub(crate) struct ClusterStatus {
     nodes: Vec<NodeStatus>,
     ranges: Vec<RangeSummary>,
     extents: ExtentSummary,
+    scrub: ScrubSummary,
+}
+
+/// The scrub of the node that answers, since it began.
+#[derive(Serialize, Deserialize)]
+struct ScrubSummary {
+    /// When it last came to its end, in seconds since 1970.
+    finished: Option<u64>,
+    rounds: u64,
+    bytes: u64,
+    bad_copies_found: u64,
+    bad_copies_repaired: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -56,6 +77,15 @@ struct NodeStatus {
     bytes: Option<u64>,
     free_bytes: Option<u64>,
     full: bool,
+}
+
+/// What `karri doctor` asks of each node.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Probe {
+    pub(crate) version: String,
+    pub(crate) now_ms: u64,
+    pub(crate) epoch: u64,
+    pub(crate) open_files_max: u64,
 }
 
 /// A range that has a replica on the node that answers.
@@ -80,6 +110,27 @@ struct ExtentSummary {
 }
 
 impl StatusSources {
+    fn probe(&self) -> Probe {
+        Probe {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            now_ms: self.clock.now().as_millis(),
+            epoch: self.membership.layout().epoch.0,
+            open_files_max: open_files::limit(),
+        }
+    }
+
+    fn scrub(&self) -> ScrubSummary {
+        let counters = self.storage.counters();
+        let value = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        ScrubSummary {
+            finished: self.storage.scrub_finished().map(karri_ring_types::Timestamp::as_secs),
+            rounds: value(&counters.scrub_rounds),
+            bytes: value(&counters.scrub_bytes),
+            bad_copies_found: value(&counters.bad_copies_found),
+            bad_copies_repaired: value(&counters.bad_copies_repaired),
+        }
+    }
+
     async fn status(&self) -> ClusterStatus {
         let layout = self.membership.layout();
         let report = self.storage.replica_report().await;
@@ -119,6 +170,7 @@ impl StatusSources {
                 under_replicated: report.under_replicated,
                 unknown: report.nodes.iter().filter(|node| !node.reachable).count() as u64,
             },
+            scrub: self.scrub(),
         }
     }
 }
@@ -136,12 +188,14 @@ impl StatusService {
 
 #[async_trait]
 impl Handler for StatusService {
-    async fn handle(&self, from: Caller, method: Method, _: Request) -> Result<Response, String> {
+    async fn handle(&self, from: Caller, method: Method, request: Request) -> Result<Response, String> {
         if from == Caller::Unauthenticated {
             return Err("a certificate of the cluster is needed".to_owned());
         }
         let text = match method {
             STATUS => serde_json::to_vec(&self.sources.status().await).map_err(|error| error.to_string())?,
+            PROBE => serde_json::to_vec(&self.sources.probe()).map_err(|error| error.to_string())?,
+            FSCK => fsck::answer(&self.sources.fsck, &request.head).await?,
             Method(other) => return Err(format!("unknown method {other}")),
         };
         Ok(Response { head: Bytes::new(), body: Bytes::from(text) })
@@ -192,4 +246,10 @@ fn print_table(status: &ClusterStatus) {
     println!("ranges here: {}, with a leader: {led}", status.ranges.len());
     let ExtentSummary { total, under_replicated, unknown, .. } = &status.extents;
     println!("extents: {total}, lacking copies: {under_replicated}, nodes not asked: {unknown}");
+    let ScrubSummary { finished, rounds, bytes, bad_copies_found, bad_copies_repaired } = &status.scrub;
+    let finished = finished.map_or_else(|| "not yet".to_owned(), |seconds| format!("at {seconds} s since 1970"));
+    println!(
+        "scrub here: {bytes} bytes in {rounds} rounds, ended last {finished}; bad copies found: {bad_copies_found}, \
+         repaired: {bad_copies_repaired}"
+    );
 }

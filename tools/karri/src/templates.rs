@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, anyhow, bail};
 use bytes::Bytes;
 use karri_iam_service::ADMIN_ACCOUNT;
-use karri_iam_templates::Template;
+use karri_iam_templates::{Template, differences};
 use karri_ring_node::join;
 use karri_ring_rpc::Method;
 
@@ -93,17 +93,12 @@ pub(crate) async fn diff(place: Place<'_>, name: &str, values: &[String]) -> Res
         println!("{} is not installed", template.name);
         return Ok(());
     };
-    if theirs == ours {
+    let lines = differences(&theirs, &ours);
+    if lines.is_empty() {
         println!("{} is installed as it is shipped", template.name);
-        return Ok(());
     }
-    let theirs: Vec<&str> = theirs.lines().collect();
-    let ours: Vec<&str> = ours.lines().collect();
-    for line in theirs.iter().filter(|line| !ours.contains(line)) {
-        println!("-{line}");
-    }
-    for line in ours.iter().filter(|line| !theirs.contains(line)) {
-        println!("+{line}");
+    for line in lines {
+        println!("{line}");
     }
     Ok(())
 }

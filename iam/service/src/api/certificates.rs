@@ -79,9 +79,8 @@ pub(super) async fn upload_server_certificate(
     input: t::UploadServerCertificateInput,
 ) -> Answer<t::UploadServerCertificateOutput> {
     let path = names::path(input.path);
-    let keys = tags::keys(&input.tags);
-    let keys: Vec<_> = keys.iter().map(|(key, values)| (key.as_str(), values.clone())).collect();
-    call.authorize_with(&call.arn("server-certificate", &path, &input.server_certificate_name), &keys)?;
+    let resource = call.arn("server-certificate", &path, &input.server_certificate_name);
+    call.authorize_new(&resource, ("iam:TagServerCertificate", &input.tags), None)?;
     let tags = tags::checked(input.tags)?;
     let (der, expires) = certificate(&input.certificate_body)?;
     check_pair(der, input.private_key.reveal())?;

@@ -8,8 +8,8 @@ use karri_iam_wire::iam::{self, ErrorCode, Operation, types as t};
 use karri_iam_wire::{Form, WireError};
 
 use super::{
-    ADMIN_ACCOUNT, Answer, Api, Call, CallInfo, accounts, certificates, details, groups, inline, keys,
-    managed_policies, mfa, oidc, passwords, profiles, report, roles, simulate, tags, users,
+    ADMIN_ACCOUNT, Answer, Api, Call, CallInfo, account_policies, accounts, certificates, details, groups, inline,
+    keys, managed_policies, mfa, oidc, passwords, profiles, report, roles, simulate, tags, templates, users,
 };
 
 /// The parameter by which the cloud's administrator names another account, as Eucalyptus has it.
@@ -50,6 +50,7 @@ handlers! {
     AttachRolePolicy: inline::attach_role_policy, parse_attach_role_policy, write_attach_role_policy, unit AttachRolePolicyOutput;
     AttachUserPolicy: inline::attach_user_policy, parse_attach_user_policy, write_attach_user_policy, unit AttachUserPolicyOutput;
     ChangePassword: passwords::change_password, parse_change_password, write_change_password, unit ChangePasswordOutput;
+    CompareRoleTemplate: templates::compare_role_template, parse_compare_role_template, write_compare_role_template, full;
     CreateAccessKey: keys::create_access_key, parse_create_access_key, write_create_access_key, full;
     CreateAccount: accounts::create_account, parse_create_account, write_create_account, full;
     CreateAccountAlias: accounts::create_account_alias, parse_create_account_alias, write_create_account_alias, unit CreateAccountAliasOutput;
@@ -67,6 +68,7 @@ handlers! {
     DeleteAccount: accounts::delete_account, parse_delete_account, write_delete_account, unit DeleteAccountOutput;
     DeleteAccountAlias: accounts::delete_account_alias, parse_delete_account_alias, write_delete_account_alias, unit DeleteAccountAliasOutput;
     DeleteAccountPasswordPolicy: passwords::delete_account_password_policy, parse_delete_account_password_policy, write_delete_account_password_policy, unit DeleteAccountPasswordPolicyOutput;
+    DeleteAccountPolicy: account_policies::delete_account_policy, parse_delete_account_policy, write_delete_account_policy, unit DeleteAccountPolicyOutput;
     DeleteGroup: groups::delete_group, parse_delete_group, write_delete_group, unit DeleteGroupOutput;
     DeleteGroupPolicy: inline::delete_group_policy, parse_delete_group_policy, write_delete_group_policy, unit DeleteGroupPolicyOutput;
     DeleteInstanceProfile: profiles::delete_instance_profile, parse_delete_instance_profile, write_delete_instance_profile, unit DeleteInstanceProfileOutput;
@@ -91,6 +93,7 @@ handlers! {
     GetAccessKeyLastUsed: keys::get_access_key_last_used, parse_get_access_key_last_used, write_get_access_key_last_used, full;
     GetAccountAuthorizationDetails: details::get_account_authorization_details, parse_get_account_authorization_details, write_get_account_authorization_details, full;
     GetAccountPasswordPolicy: passwords::get_account_password_policy, parse_get_account_password_policy, write_get_account_password_policy, full;
+    GetAccountPolicy: account_policies::get_account_policy, parse_get_account_policy, write_get_account_policy, full;
     GetAccountSummary: details::get_account_summary, parse_get_account_summary, write_get_account_summary, full;
     GetContextKeysForCustomPolicy: simulate::get_context_keys_for_custom_policy, parse_get_context_keys_for_custom_policy, write_get_context_keys_for_custom_policy, full;
     GetContextKeysForPrincipalPolicy: simulate::get_context_keys_for_principal_policy, parse_get_context_keys_for_principal_policy, write_get_context_keys_for_principal_policy, full;
@@ -105,11 +108,14 @@ handlers! {
     GetPolicyVersion: managed_policies::get_policy_version, parse_get_policy_version, write_get_policy_version, full;
     GetRole: roles::get_role, parse_get_role, write_get_role, full;
     GetRolePolicy: inline::get_role_policy, parse_get_role_policy, write_get_role_policy, full;
+    GetRoleTemplate: templates::get_role_template, parse_get_role_template, write_get_role_template, full;
     GetServerCertificate: certificates::get_server_certificate, parse_get_server_certificate, write_get_server_certificate, full;
     GetUser: users::get_user, parse_get_user, write_get_user, full;
     GetUserPolicy: inline::get_user_policy, parse_get_user_policy, write_get_user_policy, full;
+    InstallRoleTemplate: templates::install_role_template, parse_install_role_template, write_install_role_template, full;
     ListAccessKeys: keys::list_access_keys, parse_list_access_keys, write_list_access_keys, full;
     ListAccountAliases: accounts::list_account_aliases, parse_list_account_aliases, write_list_account_aliases, full;
+    ListAccountPolicies: account_policies::list_account_policies, parse_list_account_policies, write_list_account_policies, full;
     ListAccounts: accounts::list_accounts, parse_list_accounts, write_list_accounts, full;
     ListAttachedGroupPolicies: inline::list_attached_group_policies, parse_list_attached_group_policies, write_list_attached_group_policies, full;
     ListAttachedRolePolicies: inline::list_attached_role_policies, parse_list_attached_role_policies, write_list_attached_role_policies, full;
@@ -130,14 +136,18 @@ handlers! {
     ListPolicyVersions: managed_policies::list_policy_versions, parse_list_policy_versions, write_list_policy_versions, full;
     ListRolePolicies: inline::list_role_policies, parse_list_role_policies, write_list_role_policies, full;
     ListRoleTags: tags::list_role_tags, parse_list_role_tags, write_list_role_tags, full;
+    ListRoleTemplates: templates::list_role_templates, parse_list_role_templates, write_list_role_templates, full;
     ListRoles: roles::list_roles, parse_list_roles, write_list_roles, full;
     ListServerCertificateTags: tags::list_server_certificate_tags, parse_list_server_certificate_tags, write_list_server_certificate_tags, full;
     ListServerCertificates: certificates::list_server_certificates, parse_list_server_certificates, write_list_server_certificates, full;
+    ListServiceSpecificCredentials: keys::list_service_specific_credentials, parse_list_service_specific_credentials, write_list_service_specific_credentials, full;
     ListSigningCertificates: certificates::list_signing_certificates, parse_list_signing_certificates, write_list_signing_certificates, full;
+    ListSshPublicKeys: keys::list_ssh_public_keys, parse_list_ssh_public_keys, write_list_ssh_public_keys, full;
     ListUserPolicies: inline::list_user_policies, parse_list_user_policies, write_list_user_policies, full;
     ListUserTags: tags::list_user_tags, parse_list_user_tags, write_list_user_tags, full;
     ListUsers: users::list_users, parse_list_users, write_list_users, full;
     ListVirtualMfaDevices: mfa::list_virtual_mfa_devices, parse_list_virtual_mfa_devices, write_list_virtual_mfa_devices, full;
+    PutAccountPolicy: account_policies::put_account_policy, parse_put_account_policy, write_put_account_policy, unit PutAccountPolicyOutput;
     PutGroupPolicy: inline::put_group_policy, parse_put_group_policy, write_put_group_policy, unit PutGroupPolicyOutput;
     PutRolePermissionsBoundary: roles::put_role_permissions_boundary, parse_put_role_permissions_boundary, write_put_role_permissions_boundary, unit PutRolePermissionsBoundaryOutput;
     PutRolePolicy: inline::put_role_policy, parse_put_role_policy, write_put_role_policy, unit PutRolePolicyOutput;
@@ -179,6 +189,16 @@ handlers! {
     UploadSigningCertificate: certificates::upload_signing_certificate, parse_upload_signing_certificate, write_upload_signing_certificate, full;
 }
 
+/// Whether credentials of this kind are good for IAM. As AWS documents it, those of GetSessionToken are with a second
+/// factor only, and those of GetFederationToken never.
+fn is_let_in(caller: &Principal) -> bool {
+    match (&caller.kind, &caller.session) {
+        (PrincipalKind::FederatedUser, _) => false,
+        (PrincipalKind::User | PrincipalKind::AccountRoot, Some(session)) => session.mfa_at_seconds.is_some(),
+        _ => true,
+    }
+}
+
 impl Api {
     /// Answers the request in `form`.
     pub async fn answer(&self, form: &Form, info: &CallInfo, request_id: &str) -> Answered {
@@ -187,6 +207,10 @@ impl Api {
             Err(error) => return Answered { operation: None, result: Err(error) },
         };
         let name = operation.as_str();
+        if !is_let_in(&info.caller) {
+            let refusal = ErrorCode::InvalidClientTokenId.into();
+            return Answered { operation: Some(name), result: Err(refusal) };
+        }
         let delegated;
         let info = match form.text(DELEGATE) {
             Some(account) => match self.delegate(info, account).await {

@@ -12,7 +12,7 @@ use crate::state::Entity;
 const ATTACHED_MAX: usize = 20;
 
 /// What has policies.
-trait Grantee: Entity {
+pub(super) trait Grantee: Entity {
     /// As refusals call it.
     const WORD: &'static str;
     /// Name of the quota of attached policies.
@@ -65,7 +65,8 @@ fn no_such_policy<T: Grantee>(name: &str) -> karri_iam_wire::WireError {
     ErrorCode::NoSuchEntity.with(format!("The {} policy with name {name} cannot be found.", T::WORD))
 }
 
-fn put<T: Grantee>(entity: &mut T, name: &str, document: &str) -> Answer<()> {
+/// Gives an identity an inline policy, within its quota.
+pub(super) fn put<T: Grantee>(entity: &mut T, name: &str, document: &str) -> Answer<()> {
     entity.grants_mut().inline.insert(name.to_owned(), document.to_owned());
     let total: usize = entity.grants().inline.values().map(|document| length(document)).sum();
     if total > T::INLINE_LENGTH_MAX {

@@ -185,3 +185,36 @@ pub(super) async fn get_access_key_last_used(
     };
     Ok(t::GetAccessKeyLastUsedOutput { user_name: Some(user_name), access_key_last_used: Some(last_used) })
 }
+
+/// SSH keys of a user, of which there are none: no service here takes them. Whoever deletes a user with all that is its
+/// own asks for them.
+pub(super) async fn list_ssh_public_keys(
+    call: &Call<'_>,
+    input: t::ListSshPublicKeysInput,
+) -> Answer<t::ListSshPublicKeysOutput> {
+    nothing_of(call, input.user_name)?;
+    let is_truncated = Some(false);
+    Ok(t::ListSshPublicKeysOutput { is_truncated, ..t::ListSshPublicKeysOutput::default() })
+}
+
+/// Credentials of a user for single services, of which there are none either.
+pub(super) async fn list_service_specific_credentials(
+    call: &Call<'_>,
+    input: t::ListServiceSpecificCredentialsInput,
+) -> Answer<t::ListServiceSpecificCredentialsOutput> {
+    if input.all_users == Some(true) {
+        call.authorize("*")?;
+    } else {
+        nothing_of(call, input.user_name)?;
+    }
+    let is_truncated = Some(false);
+    Ok(t::ListServiceSpecificCredentialsOutput { is_truncated, ..t::ListServiceSpecificCredentialsOutput::default() })
+}
+
+/// Authorises a list of what no user has; the user must be there.
+fn nothing_of(call: &Call<'_>, user_name: Option<String>) -> Answer<()> {
+    let account = call.account()?;
+    let subject = subject(call, user_name)?;
+    call.authorize(&resource(&account, &subject))?;
+    secrets(&account, &subject).map(drop)
+}

@@ -64,9 +64,8 @@ fn check(document: &str) -> Answer<()> {
 
 pub(super) async fn create_policy(call: &Call<'_>, input: t::CreatePolicyInput) -> Answer<t::CreatePolicyOutput> {
     let path = names::path(input.path);
-    let keys = tags::keys(&input.tags);
-    let keys: Vec<_> = keys.iter().map(|(key, values)| (key.as_str(), values.clone())).collect();
-    call.authorize_with(&call.arn("policy", &path, &input.policy_name), &keys)?;
+    let resource = call.arn("policy", &path, &input.policy_name);
+    call.authorize_new(&resource, ("iam:TagPolicy", &input.tags), None)?;
     check(&input.policy_document)?;
     let tags = tags::checked(input.tags)?;
     let id = ids::unique(call.store().rng(), "ANPA");

@@ -30,7 +30,8 @@ pub(crate) fn find<'a>(account: &'a Account, serial: &str) -> Answer<&'a Arc<Mfa
         Some((account_id, "mfa", path)) if account_id == account.id => account.devices.get(&names::key(path)),
         _ => None,
     };
-    found.ok_or_else(|| missing(serial))
+    // What was authorised is the ARN as it was given: it must not be another's in other letters.
+    found.filter(|device| self::serial(account, device) == serial).ok_or_else(|| missing(serial))
 }
 
 fn serial(account: &Account, device: &MfaDevice) -> String {
@@ -46,9 +47,8 @@ pub(super) async fn create_virtual_mfa_device(
     input: t::CreateVirtualMfaDeviceInput,
 ) -> Answer<t::CreateVirtualMfaDeviceOutput> {
     let path = names::path(input.path);
-    let keys = tags::keys(&input.tags);
-    let keys: Vec<_> = keys.iter().map(|(key, values)| (key.as_str(), values.clone())).collect();
-    call.authorize_with(&call.arn("mfa", &path, &input.virtual_mfa_device_name), &keys)?;
+    let resource = call.arn("mfa", &path, &input.virtual_mfa_device_name);
+    call.authorize_new(&resource, ("iam:TagMFADevice", &input.tags), None)?;
     let tags = tags::checked(input.tags)?;
     let rng = call.store().rng();
     let mut seed = Zeroizing::new([0; totp::SEED_BYTES]);
@@ -109,6 +109,14 @@ fn subject_named(call: &Call<'_>, name: &str) -> Answer<Subject> {
     }
     let is_root = name == root.id || name == "root" || root.alias.as_deref() == Some(name);
     Ok(if is_root { None } else { Some(name.to_owned()) })
+}
+
+/// Under which codes are counted: whoever tries another's device counts for itself.
+pub(crate) fn attempt_key(account_id: &str, owner: &MfaOwner, serial: &str) -> String {
+    match owner {
+        MfaOwner::Root => format!("{account_id} root {serial}"),
+        MfaOwner::User(id) => format!("{account_id} {id} {serial}"),
+    }
 }
 
 fn owner_of(account: &Account, subject: &Subject) -> Answer<MfaOwner> {
@@ -277,7 +285,13 @@ impl crate::store::Store {
         code: &str,
     ) -> Result<bool, WireError> {
         let subject = user_name.map(str::to_owned);
-        self.change(account_id, |change| {
+        let account =
+            self.view().account(account_id).ok_or_else(|| WireError::from(ErrorCode::InvalidClientTokenId))?;
+        let tried = attempt_key(account_id, &owner_of(&account, &subject)?, serial_number);
+        if !self.attempts().begin(&tried, self.clock().monotonic()) {
+            return Ok(false);
+        }
+        let changed = self.change(account_id, |change| {
             let owner = owner_of(change, &subject)?;
             let Ok(device) = find(change, serial_number) else { return Ok(false) };
             let mut device = (**device).clone();
@@ -291,10 +305,14 @@ impl crate::store::Store {
                     change.put(device);
                     Ok(true)
                 }
-                None => Ok(false),
+                None => Ok::<_, WireError>(false),
             }
-        })
-        .await
+        });
+        let is_right = changed.await?;
+        if is_right {
+            self.attempts().was_right(&tried);
+        }
+        Ok(is_right)
     }
 }
 

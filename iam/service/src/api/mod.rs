@@ -1,5 +1,7 @@
 //! The actions of IAM: from the typed input, over authorisation and the account's rows, to the typed output.
 
+mod about;
+mod account_policies;
 mod accounts;
 mod answers;
 mod certificates;
@@ -18,6 +20,7 @@ mod report;
 mod roles;
 mod simulate;
 mod tags;
+mod templates;
 mod users;
 
 use std::net::IpAddr;
@@ -38,6 +41,10 @@ use crate::view::View;
 
 pub(crate) use self::accounts::create as create_account;
 pub use self::dispatch::Answered;
+pub(crate) use self::templates::install as install_template;
+
+/// The region of a service that has only one, wherever its clients are.
+const GLOBAL_REGION: &str = "us-east-1";
 
 /// The account of the cloud's administrator.
 pub const ADMIN_ACCOUNT: &str = "000000000000";
@@ -67,6 +74,8 @@ pub struct CallInfo {
     pub secure: bool,
     /// The client's `User-Agent`.
     pub user_agent: Option<String>,
+    /// The client's `Referer`.
+    pub referer: Option<String>,
 }
 
 /// One call while it is answered.
@@ -148,6 +157,14 @@ impl Call<'_> {
         context.set("aws:SourceIp", self.info.source_ip.to_string());
         context.set("aws:SecureTransport", if self.info.secure { "true" } else { "false" });
         context.set("aws:ResourceAccount", self.account_id().to_owned());
+        context.set("aws:RequestedRegion", GLOBAL_REGION);
+        context.set("aws:ViaAWSService", "false");
+        if let Some(account) = self.view().account(self.account_id()) {
+            about::describe(&account, &self.action, resource, &mut context);
+        }
+        if let Some(referer) = &self.info.referer {
+            context.offer("aws:Referer", referer.as_str());
+        }
         if let Some(agent) = &self.info.user_agent {
             context.offer("aws:UserAgent", agent.as_str());
         }
@@ -177,9 +194,30 @@ impl Call<'_> {
 
     /// Refuses the call unless the caller may do `action` too.
     fn authorize_also(&self, action: &str, resource: &str) -> Answer<()> {
+        self.authorize_also_with(action, resource, &[])
+    }
+
+    fn authorize_also_with(&self, action: &str, resource: &str, keys: Keys<'_>) -> Answer<()> {
         let also =
             Call { api: self.api, info: self.info, action: action.to_owned(), is_authorized: AtomicBool::new(false) };
-        also.authorize(resource)
+        also.authorize_with(resource, keys)
+    }
+
+    /// Refuses the call unless the caller may make `resource`, and tag it with `tag_action` if it is to have tags.
+    fn authorize_new(
+        &self,
+        resource: &str,
+        (tag_action, tags): (&str, &[t::Tag]),
+        more: Option<(&str, &str)>,
+    ) -> Answer<()> {
+        let mut all = tags::keys(tags);
+        all.extend(more.map(|(key, value)| (key.to_owned(), vec![value.to_owned()])));
+        let keys: Vec<_> = all.iter().map(|(key, values)| (key.as_str(), values.clone())).collect();
+        self.authorize_with(resource, &keys)?;
+        if tags.is_empty() {
+            return Ok(());
+        }
+        self.authorize_also_with(tag_action, resource, &keys)
     }
 
     /// Refuses whoever is not of the cloud administrator's account.

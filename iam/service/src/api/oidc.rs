@@ -62,9 +62,7 @@ pub(super) async fn create_open_id_connect_provider(
 ) -> Answer<t::CreateOpenIdConnectProviderOutput> {
     let name = host_and_path(&input.url);
     let arn = arn(call.account_id(), name.as_deref().unwrap_or(""));
-    let keys = tags::keys(&input.tags);
-    let keys: Vec<_> = keys.iter().map(|(key, values)| (key.as_str(), values.clone())).collect();
-    call.authorize_with(&arn, &keys)?;
+    call.authorize_new(&arn, ("iam:TagOpenIDConnectProvider", &input.tags), None)?;
     let name = name.ok_or_else(|| ErrorCode::ValidationError.with("Invalid Open ID Connect Provider URL"))?;
     check_lists(&input.client_id_list, &input.thumbprint_list)?;
     let tags = tags::checked(input.tags)?;

@@ -5,6 +5,7 @@ use argon2::{Argon2, Params};
 use karri_iam_policy::PrincipalKind;
 use karri_iam_wire::WireError;
 use karri_iam_wire::iam::{ErrorCode, types as t};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use zeroize::Zeroizing;
 
 use super::{Answer, Call, answers, keys, record, users};
@@ -19,6 +20,9 @@ const SYMBOLS: &str = "!@#$%^&*()_+-=[]{}|'";
 const SALT_BYTES: usize = 16;
 /// Memory in KiB and passes of Argon2id: OWASP's second choice, 19 MiB.
 const HASH_COST: (u32, u32) = (19 * 1024, 2);
+/// Passwords that are hashed at a time, over all requests: each takes that memory, and whoever may change its own could
+/// ask for as many as there are threads.
+static TURNS: Semaphore = Semaphore::const_new(4);
 
 fn hasher() -> Argon2<'static> {
     let params = Params::new(HASH_COST.0, HASH_COST.1, 1, None).expect("the parameters are in Argon2's bounds");
@@ -34,6 +38,7 @@ async fn hash(call: &Call<'_>, user_id: &str, password: &str) -> Answer<Sealed> 
     let mut salt = [0; SALT_BYTES];
     call.store().rng().fill(&mut salt);
     let password = Zeroizing::new(password.to_owned());
+    let _turn = turn().await?;
     let hashed = tokio::task::spawn_blocking(move || {
         let salt = SaltString::encode_b64(&salt).ok()?;
         Some(hasher().hash_password(password.as_bytes(), &salt).ok()?.to_string())
@@ -47,11 +52,16 @@ async fn is_one_of(call: &Call<'_>, user_id: &str, password: &str, hashes: &[&Se
     let open = |hash: &&Sealed| call.view().sealer().open_text(&place(user_id), hash).ok();
     let texts: Vec<_> = hashes.iter().filter_map(open).collect();
     let password = Zeroizing::new(password.to_owned());
+    let _turn = turn().await?;
     let verified = tokio::task::spawn_blocking(move || {
         let is_it = |hash: PasswordHash<'_>| hasher().verify_password(password.as_bytes(), &hash).is_ok();
         texts.iter().any(|text| PasswordHash::new(text).is_ok_and(is_it))
     });
     verified.await.map_err(|_| ErrorCode::InternalFailure.into())
+}
+
+async fn turn() -> Answer<SemaphorePermit<'static>> {
+    TURNS.acquire().await.map_err(|_| ErrorCode::InternalFailure.into())
 }
 
 fn violation(what: &str) -> WireError {

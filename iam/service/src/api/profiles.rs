@@ -32,9 +32,8 @@ pub(super) async fn create_instance_profile(
     input: t::CreateInstanceProfileInput,
 ) -> Answer<t::CreateInstanceProfileOutput> {
     let path = names::path(input.path);
-    let keys = tags::keys(&input.tags);
-    let keys: Vec<_> = keys.iter().map(|(key, values)| (key.as_str(), values.clone())).collect();
-    call.authorize_with(&call.arn("instance-profile", &path, &input.instance_profile_name), &keys)?;
+    let resource = call.arn("instance-profile", &path, &input.instance_profile_name);
+    call.authorize_new(&resource, ("iam:TagInstanceProfile", &input.tags), None)?;
     let tags = tags::checked(input.tags)?;
     let id = ids::unique(call.store().rng(), "AIPA");
     call.change(|change| {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use karri_iam_policy::PolicyKind;
+use karri_iam_policy::{Policy, PolicyKind, Statement};
 use karri_iam_wire::iam::{ErrorCode, types as t};
 
 use super::paging::page;
@@ -14,7 +14,7 @@ use crate::names;
 use crate::state::Account;
 
 /// Roles of an account.
-const ROLES_MAX: usize = 1000;
+pub(super) const ROLES_MAX: usize = 1000;
 /// Characters of a trust policy, without white space.
 const TRUST_LENGTH_MAX: usize = 4096;
 const SESSION_SECONDS_DEFAULT: u32 = 3600;
@@ -31,8 +31,14 @@ pub(super) fn resource(account: &Account, name: &str) -> String {
     }
 }
 
-fn check_trust(document: &str) -> Answer<()> {
-    inline::check(document, PolicyKind::Trust)?;
+/// Refuses a trust policy that is none, is too long, or names somebody who is not there.
+fn check_trust(call: &Call<'_>, document: &str) -> Answer<()> {
+    let refused = |message: String| ErrorCode::MalformedPolicyDocument.with(message);
+    let policy = Policy::parse(document, PolicyKind::Trust).map_err(|error| refused(error.to_string()))?;
+    let mut named = policy.statements().iter().flat_map(Statement::aws_principals);
+    if let Some(unknown) = named.find(|name| !call.view().principal_exists(name)) {
+        return Err(refused(format!("Invalid principal in policy: \"AWS\":\"{unknown}\"")));
+    }
     if inline::length(document) > TRUST_LENGTH_MAX {
         return Err(over_quota("ACLSizePerRole", TRUST_LENGTH_MAX));
     }
@@ -41,12 +47,10 @@ fn check_trust(document: &str) -> Answer<()> {
 
 pub(super) async fn create_role(call: &Call<'_>, input: t::CreateRoleInput) -> Answer<t::CreateRoleOutput> {
     let path = names::path(input.path);
-    let mut keys = tags::keys(&input.tags);
-    keys.extend(input.permissions_boundary.iter().map(|arn| ("iam:PermissionsBoundary".to_owned(), vec![arn.clone()])));
-    let keys: Vec<_> = keys.iter().map(|(key, values)| (key.as_str(), values.clone())).collect();
-    call.authorize_with(&call.arn("role", &path, &input.role_name), &keys)?;
+    let boundary = input.permissions_boundary.as_deref().map(|arn| ("iam:PermissionsBoundary", arn));
+    call.authorize_new(&call.arn("role", &path, &input.role_name), ("iam:TagRole", &input.tags), boundary)?;
     let tags = tags::checked(input.tags)?;
-    check_trust(&input.assume_role_policy_document)?;
+    check_trust(call, &input.assume_role_policy_document)?;
     let id = ids::unique(call.store().rng(), "AROA");
     let seconds = input.max_session_duration.and_then(|seconds| u32::try_from(seconds).ok());
     call.change(|change| {
@@ -132,7 +136,7 @@ pub(super) async fn update_role_description(
 
 pub(super) async fn update_assume_role_policy(call: &Call<'_>, input: t::UpdateAssumeRolePolicyInput) -> Answer<()> {
     call.authorize(&resource(&*call.account()?, &input.role_name))?;
-    check_trust(&input.policy_document)?;
+    check_trust(call, &input.policy_document)?;
     edit(call, &input.role_name, |_, role| {
         role.trust.clone_from(&input.policy_document);
         Ok(())

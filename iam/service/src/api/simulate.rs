@@ -106,6 +106,15 @@ fn source(call: &Call<'_>, arn: &str) -> Answer<Source> {
         }
         _ => return Err(invalid()),
     };
+    // What was authorised is the ARN as it was given.
+    let known = match kind {
+        "user" => users::resource(&account, name),
+        "group" => groups::resource(&account, name),
+        _ => roles::resource(&account, name),
+    };
+    if known != arn {
+        return Err(ErrorCode::NoSuchEntity.with(format!("The entity {arn} cannot be found.")));
+    }
     let mut identity = of_grants(call, &account, grants, word)?;
     if kind == "user" {
         for id in &users::find(&account, name)?.groups {
@@ -147,6 +156,7 @@ impl Simulation {
         let policies = Policies {
             identity: self.identity.iter().map(|named| named.policy.clone()).collect(),
             boundary: boundary.map(|named| named.policy.clone()),
+            account: Vec::new(),
         };
         let resource_account = &*self.resource_account;
         let request = Request { principal: &self.principal, action, resource, resource_account, context: &context };

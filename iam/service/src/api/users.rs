@@ -28,10 +28,8 @@ pub(super) fn resource(account: &Account, name: &str) -> String {
 
 pub(super) async fn create_user(call: &Call<'_>, input: t::CreateUserInput) -> Answer<t::CreateUserOutput> {
     let path = names::path(input.path);
-    let mut keys = tags::keys(&input.tags);
-    keys.extend(input.permissions_boundary.iter().map(|arn| ("iam:PermissionsBoundary".to_owned(), vec![arn.clone()])));
-    let keys: Vec<_> = keys.iter().map(|(key, values)| (key.as_str(), values.clone())).collect();
-    call.authorize_with(&call.arn("user", &path, &input.user_name), &keys)?;
+    let boundary = input.permissions_boundary.as_deref().map(|arn| ("iam:PermissionsBoundary", arn));
+    call.authorize_new(&call.arn("user", &path, &input.user_name), ("iam:TagUser", &input.tags), boundary)?;
     let tags = tags::checked(input.tags)?;
     let id = ids::unique(call.store().rng(), "AIDA");
     call.change(|change| {

@@ -46,6 +46,7 @@ pub(super) fn caller_identity(call: &Call<'_>) -> Answer<t::GetCallerIdentityOut
 }
 
 pub(super) fn access_key_info(call: &Call<'_>, input: t::GetAccessKeyInfoInput) -> Answer<t::GetAccessKeyInfoOutput> {
+    call.require_no_user_session("GetAccessKeyInfo")?;
     call.authorize("sts:GetAccessKeyInfo", "*", &call.context())?;
     let view = call.store().view();
     let id = &input.access_key_id;
@@ -59,6 +60,7 @@ pub(super) fn decode_message(
     call: &Call<'_>,
     input: t::DecodeAuthorizationMessageInput,
 ) -> Answer<t::DecodeAuthorizationMessageOutput> {
+    call.require_no_user_session("DecodeAuthorizationMessage")?;
     call.authorize("sts:DecodeAuthorizationMessage", "*", &call.context())?;
     let account_id = &call.caller()?.account_id;
     let decoded = call.sts.messages.decode(account_id, &input.encoded_message);

@@ -5,7 +5,7 @@ use karri_iam_wire::WireError;
 use karri_iam_wire::sts::ErrorCode;
 
 use super::{Answer, Call};
-use crate::api::mfa::{find, open_seed};
+use crate::api::mfa::{attempt_key, find, open_seed};
 use crate::model::MfaOwner;
 use crate::totp;
 
@@ -26,6 +26,10 @@ pub(super) async fn verify(call: &Call<'_>, serial: Option<String>, code: Option
         PrincipalKind::User => MfaOwner::User(caller.unique_id.clone()),
         _ => return Err(failed()),
     };
+    let tried = attempt_key(&caller.account_id, &owner, &serial);
+    if !call.store().attempts().begin(&tried, call.store().clock().monotonic()) {
+        return Err(failed());
+    }
     call.store()
         .change(&caller.account_id, |change| {
             let mut device = (**find(change, &serial).map_err(|_| failed())?).clone();
@@ -39,5 +43,6 @@ pub(super) async fn verify(call: &Call<'_>, serial: Option<String>, code: Option
             Ok::<_, WireError>(())
         })
         .await?;
+    call.store().attempts().was_right(&tried);
     Ok(Some(call.now))
 }

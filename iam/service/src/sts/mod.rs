@@ -2,6 +2,8 @@
 
 mod federation;
 mod fetch;
+#[cfg(test)]
+mod golden_tests;
 mod info;
 mod jwt;
 mod mfa;
@@ -16,7 +18,7 @@ mod web_identity;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use karri_iam_policy::{Context, Decision, Policy, PolicyKind, Principal, Request, evaluate};
+use karri_iam_policy::{Context, Decision, Policy, PolicyKind, Principal, PrincipalKind, Request, evaluate};
 use karri_iam_wire::sts::{self as wire, ErrorCode, Operation, types as t};
 use karri_iam_wire::{Form, Sensitive, Timestamp, WireError};
 use karri_objstore_gateway::{FormBackend, FormRequest, FormResponse};
@@ -140,6 +142,8 @@ impl Call<'_> {
         let mut context = Context::new(i64::try_from(self.now).unwrap_or(i64::MAX));
         context.set("aws:SourceIp", self.request.remote.to_string());
         context.set("aws:SecureTransport", self.request.secure.to_string());
+        context.set("aws:RequestedRegion", self.request.region.clone());
+        context.set("aws:ViaAWSService", "false");
         if let Some(agent) = &self.request.user_agent {
             context.offer("aws:UserAgent", agent.clone());
         }
@@ -169,7 +173,16 @@ impl Call<'_> {
         ErrorCode::AccessDenied.with(message)
     }
 
-    /// Refuses sessions that may do nothing here: those of federated users, and those from GetSessionToken.
+    /// Refuses sessions of users, which may only say who they are and take roles, and of federated users, which may not
+    /// even do that.
+    fn require_no_user_session(&self, action: &str) -> Answer<()> {
+        match self.caller()?.kind {
+            PrincipalKind::AssumedRole { .. } => Ok(()),
+            _ => self.require_no_session(action),
+        }
+    }
+
+    /// Refuses all sessions.
     fn require_no_session(&self, action: &str) -> Answer<()> {
         let caller = self.caller()?;
         if caller.session.is_none() {

@@ -32,6 +32,23 @@ struct Discovery {
     jwks_uri: String,
 }
 
+/// Where keys come from: an issuer, and the thumbprints by which its certificate was believed. Accounts that believe
+/// others do not share what was fetched, nor does one that cannot fetch make the others wait.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Source {
+    issuer: String,
+    thumbprints: Vec<String>,
+}
+
+impl Source {
+    fn new(issuer: &str, thumbprints: &[String]) -> Self {
+        let mut thumbprints: Vec<_> = thumbprints.iter().map(|text| text.to_ascii_lowercase()).collect();
+        thumbprints.sort();
+        thumbprints.dedup();
+        Self { issuer: issuer.to_owned(), thumbprints }
+    }
+}
+
 #[derive(Default)]
 struct Remembered {
     keys: Option<(Duration, Arc<KeySet>)>,
@@ -42,7 +59,7 @@ struct Remembered {
 pub(super) struct Providers {
     fetcher: Fetcher,
     clock: Arc<dyn Clock>,
-    known: parking_lot::Mutex<HashMap<String, Arc<Mutex<Remembered>>>>,
+    known: parking_lot::Mutex<HashMap<Source, Arc<Mutex<Remembered>>>>,
 }
 
 impl Providers {
@@ -64,10 +81,11 @@ impl Providers {
     ) -> Result<Arc<KeySet>, FetchError> {
         let entry = {
             let mut known = self.known.lock();
-            if known.len() >= PROVIDERS_MAX && !known.contains_key(issuer) {
+            let source = Source::new(issuer, thumbprints);
+            if known.len() >= PROVIDERS_MAX && !known.contains_key(&source) {
                 known.clear();
             }
-            known.entry(issuer.to_owned()).or_default().clone()
+            known.entry(source).or_default().clone()
         };
         let mut entry = entry.lock().await;
         let now = self.clock.monotonic();
@@ -95,5 +113,54 @@ impl Providers {
         }
         let keys = self.fetcher.get(&discovery.jwks_uri, thumbprints).await?;
         KeySet::parse(&keys).ok_or(FetchError::Body)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use karri_ring_types::{ManualClock, Timestamp};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A provider without keys; what it was asked for.
+    async fn provider() -> (String, Arc<parking_lot::Mutex<Vec<String>>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let issuer = format!("http://{}", listener.local_addr().unwrap());
+        let asked: Arc<parking_lot::Mutex<Vec<String>>> = Arc::default();
+        let (own, noted) = (issuer.clone(), asked.clone());
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut request = vec![0; 4096];
+                let length = stream.read(&mut request).await.unwrap_or(0);
+                let line = String::from_utf8_lossy(&request[..length]);
+                let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
+                let body = match path.as_str() {
+                    "/keys" => r#"{"keys":[]}"#.to_owned(),
+                    _ => format!(r#"{{"issuer":"{own}","jwks_uri":"{own}/keys"}}"#),
+                };
+                noted.lock().push(path);
+                let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+                let _ = stream.write_all(answer.as_bytes()).await;
+            }
+        });
+        (issuer, asked)
+    }
+
+    #[tokio::test]
+    async fn what_one_account_believes_another_fetches_for_itself() {
+        let (issuer, asked) = provider().await;
+        let settings = ProviderSettings { private_hosts: vec![issuer.replace("http://", "")] };
+        let providers = Providers::new(settings, Arc::new(ManualClock::new(Timestamp(0))));
+        let text = format!("{}.e30.AAAA", URL_SAFE_NO_PAD.encode(r#"{"alg":"RS256"}"#));
+        let token = Token::parse(&text).unwrap();
+        let thumbprints = |text: &str| vec!["cc".repeat(20), text.repeat(20)];
+        for (own, fetches) in [("aa", 1), ("aa", 1), ("AA", 1), ("bb", 2), ("bb", 2), ("aa", 2)] {
+            providers.keys(&issuer, &thumbprints(own), &token).await.unwrap();
+            assert_eq!(asked.lock().iter().filter(|path| *path == "/keys").count(), fetches, "{own}");
+        }
     }
 }

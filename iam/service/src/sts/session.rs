@@ -64,7 +64,7 @@ pub(crate) struct Grant {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Content {
+pub(crate) struct Content {
     access_key: String,
     secret_key: String,
     grant: Grant,

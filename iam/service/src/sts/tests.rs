@@ -69,6 +69,7 @@ impl World {
             created: Timestamp(0),
             root: crate::model::SecretsOfUser::default(),
             password_policy: None,
+            policies: std::collections::BTreeMap::new(),
             report: None,
         };
         let rows = [row(ACCOUNT, &account), row(ACCOUNT, &role()), row(ACCOUNT, &user())];

@@ -13,6 +13,7 @@ mod attach_group_policy;
 mod attach_role_policy;
 mod attach_user_policy;
 mod change_password;
+mod compare_role_template;
 mod create_access_key;
 mod create_account;
 mod create_account_alias;
@@ -30,6 +31,7 @@ mod delete_access_key;
 mod delete_account;
 mod delete_account_alias;
 mod delete_account_password_policy;
+mod delete_account_policy;
 mod delete_group;
 mod delete_group_policy;
 mod delete_instance_profile;
@@ -56,6 +58,7 @@ mod generate_credential_report;
 mod get_access_key_last_used;
 mod get_account_authorization_details;
 mod get_account_password_policy;
+mod get_account_policy;
 mod get_account_summary;
 mod get_context_keys_for_custom_policy;
 mod get_context_keys_for_principal_policy;
@@ -70,11 +73,14 @@ mod get_policy;
 mod get_policy_version;
 mod get_role;
 mod get_role_policy;
+mod get_role_template;
 mod get_server_certificate;
 mod get_user;
 mod get_user_policy;
+mod install_role_template;
 mod list_access_keys;
 mod list_account_aliases;
+mod list_account_policies;
 mod list_accounts;
 mod list_attached_group_policies;
 mod list_attached_role_policies;
@@ -95,15 +101,19 @@ mod list_policy_tags;
 mod list_policy_versions;
 mod list_role_policies;
 mod list_role_tags;
+mod list_role_templates;
 mod list_roles;
 mod list_server_certificate_tags;
 mod list_server_certificates;
+mod list_service_specific_credentials;
 mod list_signing_certificates;
+mod list_ssh_public_keys;
 mod list_user_policies;
 mod list_user_tags;
 mod list_users;
 mod list_virtual_mfa_devices;
 mod operation;
+mod put_account_policy;
 mod put_group_policy;
 mod put_role_permissions_boundary;
 mod put_role_policy;
@@ -155,6 +165,7 @@ pub use self::attach_group_policy::{parse_attach_group_policy, write_attach_grou
 pub use self::attach_role_policy::{parse_attach_role_policy, write_attach_role_policy};
 pub use self::attach_user_policy::{parse_attach_user_policy, write_attach_user_policy};
 pub use self::change_password::{parse_change_password, write_change_password};
+pub use self::compare_role_template::{parse_compare_role_template, write_compare_role_template};
 pub use self::create_access_key::{parse_create_access_key, write_create_access_key};
 pub use self::create_account::{parse_create_account, write_create_account};
 pub use self::create_account_alias::{parse_create_account_alias, write_create_account_alias};
@@ -176,6 +187,7 @@ pub use self::delete_account_alias::{parse_delete_account_alias, write_delete_ac
 pub use self::delete_account_password_policy::{
     parse_delete_account_password_policy, write_delete_account_password_policy,
 };
+pub use self::delete_account_policy::{parse_delete_account_policy, write_delete_account_policy};
 pub use self::delete_group::{parse_delete_group, write_delete_group};
 pub use self::delete_group_policy::{parse_delete_group_policy, write_delete_group_policy};
 pub use self::delete_instance_profile::{parse_delete_instance_profile, write_delete_instance_profile};
@@ -209,6 +221,7 @@ pub use self::get_account_authorization_details::{
     parse_get_account_authorization_details, write_get_account_authorization_details,
 };
 pub use self::get_account_password_policy::{parse_get_account_password_policy, write_get_account_password_policy};
+pub use self::get_account_policy::{parse_get_account_policy, write_get_account_policy};
 pub use self::get_account_summary::{parse_get_account_summary, write_get_account_summary};
 pub use self::get_context_keys_for_custom_policy::{
     parse_get_context_keys_for_custom_policy, write_get_context_keys_for_custom_policy,
@@ -227,11 +240,14 @@ pub use self::get_policy::{parse_get_policy, write_get_policy};
 pub use self::get_policy_version::{parse_get_policy_version, write_get_policy_version};
 pub use self::get_role::{parse_get_role, write_get_role};
 pub use self::get_role_policy::{parse_get_role_policy, write_get_role_policy};
+pub use self::get_role_template::{parse_get_role_template, write_get_role_template};
 pub use self::get_server_certificate::{parse_get_server_certificate, write_get_server_certificate};
 pub use self::get_user::{parse_get_user, write_get_user};
 pub use self::get_user_policy::{parse_get_user_policy, write_get_user_policy};
+pub use self::install_role_template::{parse_install_role_template, write_install_role_template};
 pub use self::list_access_keys::{parse_list_access_keys, write_list_access_keys};
 pub use self::list_account_aliases::{parse_list_account_aliases, write_list_account_aliases};
+pub use self::list_account_policies::{parse_list_account_policies, write_list_account_policies};
 pub use self::list_accounts::{parse_list_accounts, write_list_accounts};
 pub use self::list_attached_group_policies::{parse_list_attached_group_policies, write_list_attached_group_policies};
 pub use self::list_attached_role_policies::{parse_list_attached_role_policies, write_list_attached_role_policies};
@@ -258,15 +274,21 @@ pub use self::list_policy_tags::{parse_list_policy_tags, write_list_policy_tags}
 pub use self::list_policy_versions::{parse_list_policy_versions, write_list_policy_versions};
 pub use self::list_role_policies::{parse_list_role_policies, write_list_role_policies};
 pub use self::list_role_tags::{parse_list_role_tags, write_list_role_tags};
+pub use self::list_role_templates::{parse_list_role_templates, write_list_role_templates};
 pub use self::list_roles::{parse_list_roles, write_list_roles};
 pub use self::list_server_certificate_tags::{parse_list_server_certificate_tags, write_list_server_certificate_tags};
 pub use self::list_server_certificates::{parse_list_server_certificates, write_list_server_certificates};
+pub use self::list_service_specific_credentials::{
+    parse_list_service_specific_credentials, write_list_service_specific_credentials,
+};
 pub use self::list_signing_certificates::{parse_list_signing_certificates, write_list_signing_certificates};
+pub use self::list_ssh_public_keys::{parse_list_ssh_public_keys, write_list_ssh_public_keys};
 pub use self::list_user_policies::{parse_list_user_policies, write_list_user_policies};
 pub use self::list_user_tags::{parse_list_user_tags, write_list_user_tags};
 pub use self::list_users::{parse_list_users, write_list_users};
 pub use self::list_virtual_mfa_devices::{parse_list_virtual_mfa_devices, write_list_virtual_mfa_devices};
 pub use self::operation::Operation;
+pub use self::put_account_policy::{parse_put_account_policy, write_put_account_policy};
 pub use self::put_group_policy::{parse_put_group_policy, write_put_group_policy};
 pub use self::put_role_permissions_boundary::{
     parse_put_role_permissions_boundary, write_put_role_permissions_boundary,
@@ -343,6 +365,7 @@ pub mod types {
     pub use super::attach_role_policy::{AttachRolePolicyInput, AttachRolePolicyOutput};
     pub use super::attach_user_policy::{AttachUserPolicyInput, AttachUserPolicyOutput};
     pub use super::change_password::{ChangePasswordInput, ChangePasswordOutput};
+    pub use super::compare_role_template::{CompareRoleTemplateInput, CompareRoleTemplateOutput};
     pub use super::create_access_key::{AccessKey, CreateAccessKeyInput, CreateAccessKeyOutput};
     pub use super::create_account::{CreateAccountInput, CreateAccountOutput};
     pub use super::create_account_alias::{CreateAccountAliasInput, CreateAccountAliasOutput};
@@ -364,6 +387,7 @@ pub mod types {
     pub use super::delete_account_password_policy::{
         DeleteAccountPasswordPolicyInput, DeleteAccountPasswordPolicyOutput,
     };
+    pub use super::delete_account_policy::{DeleteAccountPolicyInput, DeleteAccountPolicyOutput};
     pub use super::delete_group::{DeleteGroupInput, DeleteGroupOutput};
     pub use super::delete_group_policy::{DeleteGroupPolicyInput, DeleteGroupPolicyOutput};
     pub use super::delete_instance_profile::{DeleteInstanceProfileInput, DeleteInstanceProfileOutput};
@@ -402,6 +426,7 @@ pub mod types {
     pub use super::get_account_password_policy::{
         GetAccountPasswordPolicyInput, GetAccountPasswordPolicyOutput, PasswordPolicy,
     };
+    pub use super::get_account_policy::{GetAccountPolicyInput, GetAccountPolicyOutput};
     pub use super::get_account_summary::{GetAccountSummaryInput, GetAccountSummaryOutput};
     pub use super::get_context_keys_for_custom_policy::{
         GetContextKeysForCustomPolicyInput, GetContextKeysForCustomPolicyOutput,
@@ -420,11 +445,14 @@ pub mod types {
     pub use super::get_policy_version::{GetPolicyVersionInput, GetPolicyVersionOutput};
     pub use super::get_role::{GetRoleInput, GetRoleOutput};
     pub use super::get_role_policy::{GetRolePolicyInput, GetRolePolicyOutput};
+    pub use super::get_role_template::{GetRoleTemplateInput, GetRoleTemplateOutput};
     pub use super::get_server_certificate::{GetServerCertificateInput, GetServerCertificateOutput, ServerCertificate};
     pub use super::get_user::{GetUserInput, GetUserOutput};
     pub use super::get_user_policy::{GetUserPolicyInput, GetUserPolicyOutput};
+    pub use super::install_role_template::{InstallRoleTemplateInput, InstallRoleTemplateOutput};
     pub use super::list_access_keys::{AccessKeyMetadata, ListAccessKeysInput, ListAccessKeysOutput};
     pub use super::list_account_aliases::{ListAccountAliasesInput, ListAccountAliasesOutput};
+    pub use super::list_account_policies::{ListAccountPoliciesInput, ListAccountPoliciesOutput};
     pub use super::list_accounts::{ListAccountsInput, ListAccountsOutput};
     pub use super::list_attached_group_policies::{ListAttachedGroupPoliciesInput, ListAttachedGroupPoliciesOutput};
     pub use super::list_attached_role_policies::{ListAttachedRolePoliciesInput, ListAttachedRolePoliciesOutput};
@@ -453,16 +481,22 @@ pub mod types {
     pub use super::list_policy_versions::{ListPolicyVersionsInput, ListPolicyVersionsOutput};
     pub use super::list_role_policies::{ListRolePoliciesInput, ListRolePoliciesOutput};
     pub use super::list_role_tags::{ListRoleTagsInput, ListRoleTagsOutput};
+    pub use super::list_role_templates::{ListRoleTemplatesInput, ListRoleTemplatesOutput};
     pub use super::list_roles::{ListRolesInput, ListRolesOutput};
     pub use super::list_server_certificate_tags::{ListServerCertificateTagsInput, ListServerCertificateTagsOutput};
     pub use super::list_server_certificates::{ListServerCertificatesInput, ListServerCertificatesOutput};
+    pub use super::list_service_specific_credentials::{
+        ListServiceSpecificCredentialsInput, ListServiceSpecificCredentialsOutput, ServiceSpecificCredentialMetadata,
+    };
     pub use super::list_signing_certificates::{ListSigningCertificatesInput, ListSigningCertificatesOutput};
+    pub use super::list_ssh_public_keys::{ListSshPublicKeysInput, ListSshPublicKeysOutput, SshPublicKeyMetadata};
     pub use super::list_user_policies::{ListUserPoliciesInput, ListUserPoliciesOutput};
     pub use super::list_user_tags::{ListUserTagsInput, ListUserTagsOutput};
     pub use super::list_users::{ListUsersInput, ListUsersOutput};
     pub use super::list_virtual_mfa_devices::{
         AssignmentStatusType, ListVirtualMfaDevicesInput, ListVirtualMfaDevicesOutput,
     };
+    pub use super::put_account_policy::{PutAccountPolicyInput, PutAccountPolicyOutput};
     pub use super::put_group_policy::{PutGroupPolicyInput, PutGroupPolicyOutput};
     pub use super::put_role_permissions_boundary::{PutRolePermissionsBoundaryInput, PutRolePermissionsBoundaryOutput};
     pub use super::put_role_policy::{PutRolePolicyInput, PutRolePolicyOutput};
@@ -480,8 +514,8 @@ pub mod types {
     pub use super::shared::{
         Account, AttachedPermissionsBoundary, AttachedPolicy, ContextEntry, EvaluationResult, Group, InstanceProfile,
         LoginProfile, OrganizationsDecisionDetail, PermissionsBoundaryDecisionDetail, Policy, PolicyVersion, Position,
-        ResourceSpecificResult, Role, RoleLastUsed, ServerCertificateMetadata, SigningCertificate, Statement, Tag,
-        User, VirtualMfaDevice,
+        ResourceSpecificResult, Role, RoleLastUsed, RoleTemplate, RoleTemplateParameter, ServerCertificateMetadata,
+        SigningCertificate, Statement, Tag, TemplateParameterValue, User, VirtualMfaDevice,
     };
     pub use super::simulate_custom_policy::{SimulateCustomPolicyInput, SimulateCustomPolicyOutput};
     pub use super::simulate_principal_policy::{SimulatePrincipalPolicyInput, SimulatePrincipalPolicyOutput};

@@ -19,6 +19,8 @@ pub enum Operation {
     AttachUserPolicy,
     /// `ChangePassword`
     ChangePassword,
+    /// `CompareRoleTemplate`
+    CompareRoleTemplate,
     /// `CreateAccessKey`
     CreateAccessKey,
     /// `CreateAccount`
@@ -53,6 +55,8 @@ pub enum Operation {
     DeleteAccountAlias,
     /// `DeleteAccountPasswordPolicy`
     DeleteAccountPasswordPolicy,
+    /// `DeleteAccountPolicy`
+    DeleteAccountPolicy,
     /// `DeleteGroup`
     DeleteGroup,
     /// `DeleteGroupPolicy`
@@ -101,6 +105,8 @@ pub enum Operation {
     GetAccountAuthorizationDetails,
     /// `GetAccountPasswordPolicy`
     GetAccountPasswordPolicy,
+    /// `GetAccountPolicy`
+    GetAccountPolicy,
     /// `GetAccountSummary`
     GetAccountSummary,
     /// `GetContextKeysForCustomPolicy`
@@ -129,16 +135,22 @@ pub enum Operation {
     GetRole,
     /// `GetRolePolicy`
     GetRolePolicy,
+    /// `GetRoleTemplate`
+    GetRoleTemplate,
     /// `GetServerCertificate`
     GetServerCertificate,
     /// `GetUser`
     GetUser,
     /// `GetUserPolicy`
     GetUserPolicy,
+    /// `InstallRoleTemplate`
+    InstallRoleTemplate,
     /// `ListAccessKeys`
     ListAccessKeys,
     /// `ListAccountAliases`
     ListAccountAliases,
+    /// `ListAccountPolicies`
+    ListAccountPolicies,
     /// `ListAccounts`
     ListAccounts,
     /// `ListAttachedGroupPolicies`
@@ -179,12 +191,18 @@ pub enum Operation {
     ListRolePolicies,
     /// `ListRoleTags`
     ListRoleTags,
+    /// `ListRoleTemplates`
+    ListRoleTemplates,
     /// `ListRoles`
     ListRoles,
+    /// `ListSSHPublicKeys`
+    ListSshPublicKeys,
     /// `ListServerCertificateTags`
     ListServerCertificateTags,
     /// `ListServerCertificates`
     ListServerCertificates,
+    /// `ListServiceSpecificCredentials`
+    ListServiceSpecificCredentials,
     /// `ListSigningCertificates`
     ListSigningCertificates,
     /// `ListUserPolicies`
@@ -195,6 +213,8 @@ pub enum Operation {
     ListUsers,
     /// `ListVirtualMFADevices`
     ListVirtualMfaDevices,
+    /// `PutAccountPolicy`
+    PutAccountPolicy,
     /// `PutGroupPolicy`
     PutGroupPolicy,
     /// `PutRolePermissionsBoundary`
@@ -285,6 +305,7 @@ impl Operation {
         Self::AttachRolePolicy,
         Self::AttachUserPolicy,
         Self::ChangePassword,
+        Self::CompareRoleTemplate,
         Self::CreateAccessKey,
         Self::CreateAccount,
         Self::CreateAccountAlias,
@@ -302,6 +323,7 @@ impl Operation {
         Self::DeleteAccount,
         Self::DeleteAccountAlias,
         Self::DeleteAccountPasswordPolicy,
+        Self::DeleteAccountPolicy,
         Self::DeleteGroup,
         Self::DeleteGroupPolicy,
         Self::DeleteInstanceProfile,
@@ -326,6 +348,7 @@ impl Operation {
         Self::GetAccessKeyLastUsed,
         Self::GetAccountAuthorizationDetails,
         Self::GetAccountPasswordPolicy,
+        Self::GetAccountPolicy,
         Self::GetAccountSummary,
         Self::GetContextKeysForCustomPolicy,
         Self::GetContextKeysForPrincipalPolicy,
@@ -340,11 +363,14 @@ impl Operation {
         Self::GetPolicyVersion,
         Self::GetRole,
         Self::GetRolePolicy,
+        Self::GetRoleTemplate,
         Self::GetServerCertificate,
         Self::GetUser,
         Self::GetUserPolicy,
+        Self::InstallRoleTemplate,
         Self::ListAccessKeys,
         Self::ListAccountAliases,
+        Self::ListAccountPolicies,
         Self::ListAccounts,
         Self::ListAttachedGroupPolicies,
         Self::ListAttachedRolePolicies,
@@ -365,14 +391,18 @@ impl Operation {
         Self::ListPolicyVersions,
         Self::ListRolePolicies,
         Self::ListRoleTags,
+        Self::ListRoleTemplates,
         Self::ListRoles,
+        Self::ListSshPublicKeys,
         Self::ListServerCertificateTags,
         Self::ListServerCertificates,
+        Self::ListServiceSpecificCredentials,
         Self::ListSigningCertificates,
         Self::ListUserPolicies,
         Self::ListUserTags,
         Self::ListUsers,
         Self::ListVirtualMfaDevices,
+        Self::PutAccountPolicy,
         Self::PutGroupPolicy,
         Self::PutRolePermissionsBoundary,
         Self::PutRolePolicy,
@@ -424,6 +454,7 @@ impl Operation {
             Self::AttachRolePolicy => "AttachRolePolicy",
             Self::AttachUserPolicy => "AttachUserPolicy",
             Self::ChangePassword => "ChangePassword",
+            Self::CompareRoleTemplate => "CompareRoleTemplate",
             Self::CreateAccessKey => "CreateAccessKey",
             Self::CreateAccount => "CreateAccount",
             Self::CreateAccountAlias => "CreateAccountAlias",
@@ -441,6 +472,7 @@ impl Operation {
             Self::DeleteAccount => "DeleteAccount",
             Self::DeleteAccountAlias => "DeleteAccountAlias",
             Self::DeleteAccountPasswordPolicy => "DeleteAccountPasswordPolicy",
+            Self::DeleteAccountPolicy => "DeleteAccountPolicy",
             Self::DeleteGroup => "DeleteGroup",
             Self::DeleteGroupPolicy => "DeleteGroupPolicy",
             Self::DeleteInstanceProfile => "DeleteInstanceProfile",
@@ -465,6 +497,7 @@ impl Operation {
             Self::GetAccessKeyLastUsed => "GetAccessKeyLastUsed",
             Self::GetAccountAuthorizationDetails => "GetAccountAuthorizationDetails",
             Self::GetAccountPasswordPolicy => "GetAccountPasswordPolicy",
+            Self::GetAccountPolicy => "GetAccountPolicy",
             Self::GetAccountSummary => "GetAccountSummary",
             Self::GetContextKeysForCustomPolicy => "GetContextKeysForCustomPolicy",
             Self::GetContextKeysForPrincipalPolicy => "GetContextKeysForPrincipalPolicy",
@@ -479,11 +512,14 @@ impl Operation {
             Self::GetPolicyVersion => "GetPolicyVersion",
             Self::GetRole => "GetRole",
             Self::GetRolePolicy => "GetRolePolicy",
+            Self::GetRoleTemplate => "GetRoleTemplate",
             Self::GetServerCertificate => "GetServerCertificate",
             Self::GetUser => "GetUser",
             Self::GetUserPolicy => "GetUserPolicy",
+            Self::InstallRoleTemplate => "InstallRoleTemplate",
             Self::ListAccessKeys => "ListAccessKeys",
             Self::ListAccountAliases => "ListAccountAliases",
+            Self::ListAccountPolicies => "ListAccountPolicies",
             Self::ListAccounts => "ListAccounts",
             Self::ListAttachedGroupPolicies => "ListAttachedGroupPolicies",
             Self::ListAttachedRolePolicies => "ListAttachedRolePolicies",
@@ -504,14 +540,18 @@ impl Operation {
             Self::ListPolicyVersions => "ListPolicyVersions",
             Self::ListRolePolicies => "ListRolePolicies",
             Self::ListRoleTags => "ListRoleTags",
+            Self::ListRoleTemplates => "ListRoleTemplates",
             Self::ListRoles => "ListRoles",
+            Self::ListSshPublicKeys => "ListSSHPublicKeys",
             Self::ListServerCertificateTags => "ListServerCertificateTags",
             Self::ListServerCertificates => "ListServerCertificates",
+            Self::ListServiceSpecificCredentials => "ListServiceSpecificCredentials",
             Self::ListSigningCertificates => "ListSigningCertificates",
             Self::ListUserPolicies => "ListUserPolicies",
             Self::ListUserTags => "ListUserTags",
             Self::ListUsers => "ListUsers",
             Self::ListVirtualMfaDevices => "ListVirtualMFADevices",
+            Self::PutAccountPolicy => "PutAccountPolicy",
             Self::PutGroupPolicy => "PutGroupPolicy",
             Self::PutRolePermissionsBoundary => "PutRolePermissionsBoundary",
             Self::PutRolePolicy => "PutRolePolicy",
@@ -564,6 +604,7 @@ impl Operation {
             "AttachRolePolicy" => Self::AttachRolePolicy,
             "AttachUserPolicy" => Self::AttachUserPolicy,
             "ChangePassword" => Self::ChangePassword,
+            "CompareRoleTemplate" => Self::CompareRoleTemplate,
             "CreateAccessKey" => Self::CreateAccessKey,
             "CreateAccount" => Self::CreateAccount,
             "CreateAccountAlias" => Self::CreateAccountAlias,
@@ -581,6 +622,7 @@ impl Operation {
             "DeleteAccount" => Self::DeleteAccount,
             "DeleteAccountAlias" => Self::DeleteAccountAlias,
             "DeleteAccountPasswordPolicy" => Self::DeleteAccountPasswordPolicy,
+            "DeleteAccountPolicy" => Self::DeleteAccountPolicy,
             "DeleteGroup" => Self::DeleteGroup,
             "DeleteGroupPolicy" => Self::DeleteGroupPolicy,
             "DeleteInstanceProfile" => Self::DeleteInstanceProfile,
@@ -605,6 +647,7 @@ impl Operation {
             "GetAccessKeyLastUsed" => Self::GetAccessKeyLastUsed,
             "GetAccountAuthorizationDetails" => Self::GetAccountAuthorizationDetails,
             "GetAccountPasswordPolicy" => Self::GetAccountPasswordPolicy,
+            "GetAccountPolicy" => Self::GetAccountPolicy,
             "GetAccountSummary" => Self::GetAccountSummary,
             "GetContextKeysForCustomPolicy" => Self::GetContextKeysForCustomPolicy,
             "GetContextKeysForPrincipalPolicy" => Self::GetContextKeysForPrincipalPolicy,
@@ -619,11 +662,14 @@ impl Operation {
             "GetPolicyVersion" => Self::GetPolicyVersion,
             "GetRole" => Self::GetRole,
             "GetRolePolicy" => Self::GetRolePolicy,
+            "GetRoleTemplate" => Self::GetRoleTemplate,
             "GetServerCertificate" => Self::GetServerCertificate,
             "GetUser" => Self::GetUser,
             "GetUserPolicy" => Self::GetUserPolicy,
+            "InstallRoleTemplate" => Self::InstallRoleTemplate,
             "ListAccessKeys" => Self::ListAccessKeys,
             "ListAccountAliases" => Self::ListAccountAliases,
+            "ListAccountPolicies" => Self::ListAccountPolicies,
             "ListAccounts" => Self::ListAccounts,
             "ListAttachedGroupPolicies" => Self::ListAttachedGroupPolicies,
             "ListAttachedRolePolicies" => Self::ListAttachedRolePolicies,
@@ -644,14 +690,18 @@ impl Operation {
             "ListPolicyVersions" => Self::ListPolicyVersions,
             "ListRolePolicies" => Self::ListRolePolicies,
             "ListRoleTags" => Self::ListRoleTags,
+            "ListRoleTemplates" => Self::ListRoleTemplates,
             "ListRoles" => Self::ListRoles,
+            "ListSSHPublicKeys" => Self::ListSshPublicKeys,
             "ListServerCertificateTags" => Self::ListServerCertificateTags,
             "ListServerCertificates" => Self::ListServerCertificates,
+            "ListServiceSpecificCredentials" => Self::ListServiceSpecificCredentials,
             "ListSigningCertificates" => Self::ListSigningCertificates,
             "ListUserPolicies" => Self::ListUserPolicies,
             "ListUserTags" => Self::ListUserTags,
             "ListUsers" => Self::ListUsers,
             "ListVirtualMFADevices" => Self::ListVirtualMfaDevices,
+            "PutAccountPolicy" => Self::PutAccountPolicy,
             "PutGroupPolicy" => Self::PutGroupPolicy,
             "PutRolePermissionsBoundary" => Self::PutRolePermissionsBoundary,
             "PutRolePolicy" => Self::PutRolePolicy,

@@ -241,6 +241,30 @@ pub struct RoleLastUsed {
     pub region: Option<String>,
 }
 
+/// The structure `RoleTemplate`.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct RoleTemplate {
+    /// Element `TemplateName`.
+    pub template_name: String,
+    /// Element `Description`.
+    pub description: String,
+    /// Element `Parameters`.
+    pub parameters: Vec<RoleTemplateParameter>,
+}
+
+/// The structure `RoleTemplateParameter`.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct RoleTemplateParameter {
+    /// Element `ParameterName`.
+    pub parameter_name: String,
+    /// Element `Description`.
+    pub description: String,
+    /// Element `Kind`.
+    pub kind: String,
+    /// Element `DefaultValue`.
+    pub default_value: Option<String>,
+}
+
 /// The structure `ServerCertificateMetadata`.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct ServerCertificateMetadata {
@@ -293,6 +317,15 @@ pub struct Tag {
     pub key: String,
     /// Element `Value`.
     pub value: String,
+}
+
+/// The structure `TemplateParameterValue`.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct TemplateParameterValue {
+    /// Element `ParameterName`.
+    pub parameter_name: String,
+    /// Element `ParameterValue`.
+    pub parameter_value: String,
 }
 
 /// The structure `User`.
@@ -544,6 +577,27 @@ pub(crate) fn write_role_last_used(xml: &mut XmlWriter, tag: &str, value: &RoleL
     xml.close(tag);
 }
 
+pub(crate) fn write_role_template(xml: &mut XmlWriter, tag: &str, value: &RoleTemplate) {
+    xml.open(tag);
+    xml.element("TemplateName", &value.template_name);
+    xml.element("Description", &value.description);
+    xml.open("Parameters");
+    for item in &value.parameters {
+        write_role_template_parameter(xml, "member", item);
+    }
+    xml.close("Parameters");
+    xml.close(tag);
+}
+
+pub(crate) fn write_role_template_parameter(xml: &mut XmlWriter, tag: &str, value: &RoleTemplateParameter) {
+    xml.open(tag);
+    xml.element("ParameterName", &value.parameter_name);
+    xml.element("Description", &value.description);
+    xml.element("Kind", &value.kind);
+    xml.optional("DefaultValue", value.default_value.as_ref());
+    xml.close(tag);
+}
+
 pub(crate) fn write_server_certificate_metadata(xml: &mut XmlWriter, tag: &str, value: &ServerCertificateMetadata) {
     xml.open(tag);
     xml.element("Path", &value.path);
@@ -589,6 +643,12 @@ pub(crate) fn write_tag(xml: &mut XmlWriter, tag: &str, value: &Tag) {
     xml.element("Key", &value.key);
     xml.element("Value", &value.value);
     xml.close(tag);
+}
+
+pub(crate) fn read_template_parameter_value(fields: &Fields<'_>) -> Option<TemplateParameterValue> {
+    let parameter_name = fields.must("ParameterName", Some(&rules::TEMPLATE_NAME_TYPE));
+    let parameter_value = fields.must("ParameterValue", None);
+    Some(TemplateParameterValue { parameter_name: parameter_name?, parameter_value: parameter_value? })
 }
 
 pub(crate) fn write_user(xml: &mut XmlWriter, tag: &str, value: &User) {

@@ -64,6 +64,8 @@ pub(crate) struct Authenticated {
     pub(crate) kind: AuthKind,
     pub(crate) payload: Payload,
     pub(crate) seed: Option<Seed>,
+    /// When it was signed, seconds since 1970: of version 4, where the signature itself covers it.
+    pub(crate) signed_at: Option<u64>,
 }
 
 /// Checks signatures.
@@ -137,7 +139,8 @@ impl Authenticator {
                     Some(value) => Payload::parse(value)?,
                     None => Payload::Unsigned,
                 };
-                Ok(Authenticated { caller: Caller::Anonymous, kind: AuthKind::Anonymous, payload, seed: None })
+                let (caller, kind) = (Caller::Anonymous, AuthKind::Anonymous);
+                Ok(Authenticated { caller, kind, payload, seed: None, signed_at: None })
             }
             Scheme::V4(claim) => self.verify_v4(claim, head, credentials, now, hash).await,
             Scheme::V2(claim) => self.verify_v2(claim, head, credentials, now).await,
@@ -179,7 +182,8 @@ impl Authenticator {
         let credential = lookup(credentials, claim.scope.access_key, claim.token).await?;
         let seed = v4::verify(claim, head, text, &credential, &self.keys)?;
         let kind = if claim.expires.is_some() { AuthKind::PresignedV4 } else { AuthKind::HeaderV4 };
-        Ok(Authenticated { caller: Caller::Principal(credential.principal), kind, payload, seed: Some(seed) })
+        let caller = Caller::Principal(credential.principal);
+        Ok(Authenticated { caller, kind, payload, seed: Some(seed), signed_at: Some(claim.signed_at) })
     }
 
     async fn verify_v2(
@@ -199,7 +203,8 @@ impl Authenticator {
             None => Payload::Unsigned,
         };
         let kind = if claim.presigned() { AuthKind::PresignedV2 } else { AuthKind::HeaderV2 };
-        Ok(Authenticated { caller: Caller::Principal(credential.principal), kind, payload, seed: None })
+        let caller = Caller::Principal(credential.principal);
+        Ok(Authenticated { caller, kind, payload, seed: None, signed_at: None })
     }
 }
 

@@ -152,15 +152,45 @@ fn mismatch(claim: &Claim<'_>, canonical: &[u8]) -> ApiError {
     let digest = SignatureHex::of(Sha256::digest(canonical).as_ref());
     let scope = claim.scope.text();
     let to_sign = format!("{ALGORITHM}\n{}\n{scope}\n{}", claim.timestamp, digest.as_str());
+    let shown = without_secrets(&String::from_utf8_lossy(canonical));
     signature_mismatch(claim.scope.access_key, &to_sign, claim.signature)
-        .with("CanonicalRequest", String::from_utf8_lossy(canonical))
-        .with("CanonicalRequestBytes", spaced_hex(canonical))
+        .with("CanonicalRequestBytes", spaced_hex(shown.as_bytes()))
+        .with("CanonicalRequest", shown)
+}
+
+/// Headers and parameters whose values no error shows: they open what is encrypted, or stand for an identity.
+const SECRET_FIELDS: [&str; 3] = [
+    "x-amz-security-token",
+    "x-amz-server-side-encryption-customer-key",
+    "x-amz-copy-source-server-side-encryption-customer-key",
+];
+
+/// A text to sign without what is secret in it: lines `name:value`, and one of parameters.
+fn without_secrets(text: &str) -> String {
+    let is_secret = |name: &str| SECRET_FIELDS.iter().any(|secret| secret.eq_ignore_ascii_case(name));
+    let line = |line: &str| match line.split_once(':') {
+        Some((name, _)) if is_secret(name) => format!("{name}:(left out)"),
+        _ if !SECRET_FIELDS.iter().any(|secret| line.len() > secret.len() && contains(line, secret)) => line.to_owned(),
+        _ => {
+            let pairs = line.split('&').map(|pair| match pair.split_once('=') {
+                Some((name, _)) if is_secret(name) => format!("{name}=(left out)"),
+                _ => pair.to_owned(),
+            });
+            pairs.collect::<Vec<_>>().join("&")
+        }
+    };
+    text.split('\n').map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn contains(line: &str, name: &str) -> bool {
+    line.as_bytes().windows(name.len()).any(|part| part.eq_ignore_ascii_case(name.as_bytes()))
 }
 
 /// 403 for a wrong signature of either version.
 pub(crate) fn signature_mismatch(access_key: &str, to_sign: &str, signature: &str) -> ApiError {
     let message = "The request signature we calculated does not match the signature you provided. Check your key and \
                    signing method.";
+    let to_sign = &without_secrets(to_sign);
     ApiError::new("SignatureDoesNotMatch", 403, message)
         .with("AWSAccessKeyId", access_key)
         .with("StringToSign", to_sign)
@@ -171,4 +201,22 @@ pub(crate) fn signature_mismatch(access_key: &str, to_sign: &str, signature: &st
 fn spaced_hex(bytes: &[u8]) -> String {
     let digits: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     digits.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_secrets;
+
+    #[test]
+    fn errors_show_no_secrets() {
+        let text = "GET\n/key\nX-Amz-Expires=3&X-Amz-Security-Token=TOKEN&a=b\nhost:h\nx-amz-security-token:TOKEN\n\
+            x-amz-server-side-encryption-customer-key:KEY\nx-amz-server-side-encryption-customer-key-md5:MD5\n\n\
+            host;x-amz-security-token\nUNSIGNED";
+        let shown = without_secrets(text);
+        assert!(!shown.contains("TOKEN") && !shown.contains("KEY"), "{shown}");
+        let rest = "GET\n/key\nX-Amz-Expires=3&X-Amz-Security-Token=(left out)&a=b\nhost:h\n\
+            x-amz-security-token:(left out)\nx-amz-server-side-encryption-customer-key:(left out)\n\
+            x-amz-server-side-encryption-customer-key-md5:MD5\n\nhost;x-amz-security-token\nUNSIGNED";
+        assert_eq!(shown, rest);
+    }
 }

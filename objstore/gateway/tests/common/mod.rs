@@ -96,6 +96,9 @@ impl Service {
         if let Some(encoding) = request.headers.get(http::header::CONTENT_ENCODING) {
             response.headers_mut().insert("x-test-encoding", encoding.clone());
         }
+        if let Some(version) = request.tls_version {
+            response.headers_mut().insert("x-test-tls", HeaderValue::from_static(version));
+        }
         response.extensions_mut().insert(OperationName("TestOperation"));
         Ok(response)
     }

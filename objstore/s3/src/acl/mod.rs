@@ -1,5 +1,7 @@
 //! Access control lists: what they say, how they are kept, and what they grant.
 
+#[cfg(test)]
+mod golden_tests;
 mod handlers;
 mod read;
 mod write;
@@ -9,8 +11,8 @@ use karri_objstore_service::Owner;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use handlers::{get_acl, put_acl};
-pub(crate) use read::asked_by_headers;
-pub(crate) use write::{acl_not_supported, new_object, writer};
+pub(crate) use read::{asked_by_headers, log_grants};
+pub(crate) use write::{acl_not_supported, check_public, new_object, writer};
 
 /// Most grants of a list.
 pub(crate) const GRANTS_MAX: usize = 100;
@@ -36,7 +38,7 @@ pub(crate) enum Grantee {
     Account(String),
     AllUsers,
     AuthenticatedUsers,
-    /// AWS's own; nobody here is in it.
+    /// Who writes access logs.
     LogDelivery,
 }
 
@@ -88,6 +90,11 @@ impl Acl {
     /// Whether everybody, or everybody with an account anywhere, is granted something.
     pub(crate) fn is_public(&self) -> bool {
         self.grants.iter().any(|grant| matches!(grant.grantee, Grantee::AllUsers | Grantee::AuthenticatedUsers))
+    }
+
+    /// Whether the group that writes access logs has `needed`.
+    pub(crate) fn lets_log_delivery(&self, needed: Permission) -> bool {
+        self.grants.iter().any(|grant| grant.grantee == Grantee::LogDelivery && grant.permission.covers(needed))
     }
 
     /// What it gives `principal` of `needed`. `ignores_public`: grants to groups count for nothing.

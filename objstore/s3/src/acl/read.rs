@@ -7,7 +7,7 @@ use karri_objstore_wire::types;
 
 use super::{Acl, GRANTS_MAX, Grant, Grantee, Permission};
 use crate::authorize::Identities;
-use crate::error::{S3Result, access_denied, error, invalid_argument, invalid_request};
+use crate::error::{S3Result, access_denied, error, invalid_argument, invalid_request, malformed_xml};
 use crate::headers::text;
 
 const ALL_USERS: &str = "http://acs.amazonaws.com/groups/global/AllUsers";
@@ -198,6 +198,35 @@ pub(super) fn document(policy: &types::AccessControlPolicy, owner: &Owner, ids: 
         Ok(Grant { grantee, permission: from_wire(permission) })
     };
     Ok(Acl { grants: policy.grants.iter().map(grant).collect::<S3Result<_>>()? })
+}
+
+/// Reads the grants of log objects, in which accounts are named by their canonical ids from then on.
+pub(crate) fn log_grants(grants: &mut [types::TargetGrant], ids: &dyn Identities) -> S3Result<Vec<Grant>> {
+    if grants.len() > GRANTS_MAX {
+        return Err(too_many());
+    }
+    let read = |grant: &mut types::TargetGrant| {
+        let (Some(told), Some(permission)) = (&mut grant.grantee, &grant.permission) else {
+            return Err(malformed_xml());
+        };
+        let grantee = match told.type_ {
+            types::Type::CanonicalUser => account(told.id.as_deref().ok_or_else(malformed_xml)?, ids)?,
+            types::Type::AmazonCustomerByEmail => {
+                by_email(told.email_address.as_deref().ok_or_else(malformed_xml)?, ids)?
+            }
+            types::Type::Group => group(told.uri.as_deref().ok_or_else(malformed_xml)?)?,
+        };
+        if let Grantee::Account(id) = &grantee {
+            (told.type_, told.id, told.email_address) = (types::Type::CanonicalUser, Some(id.clone()), None);
+        }
+        let permission = match permission {
+            types::BucketLogsPermission::FullControl => Permission::FullControl,
+            types::BucketLogsPermission::Read => Permission::Read,
+            types::BucketLogsPermission::Write => Permission::Write,
+        };
+        Ok(Grant { grantee, permission })
+    };
+    grants.iter_mut().map(read).collect()
 }
 
 /// The grants as a read tells them.

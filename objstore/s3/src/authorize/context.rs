@@ -57,6 +57,9 @@ pub(super) fn of_request<'a>(request: &'a ApiRequest, now: Timestamp, region: &'
     let mut context = Context::new(now_ms / MILLIS_PER_SECOND);
     context.set("aws:SourceIp", request.remote.to_string());
     context.set("aws:SecureTransport", if request.secure { "true" } else { "false" });
+    if let Some(version) = request.tls_version {
+        context.set("s3:TlsVersion", version);
+    }
     context.set("aws:RequestedRegion", region);
     context.set("aws:ViaAWSService", "false");
     signature(request, now_ms, &mut context);
@@ -127,29 +130,11 @@ fn signature(request: &ApiRequest, now_ms: i64, context: &mut Context<'_>) {
     };
     context.set("s3:authType", auth_type);
     context.set("s3:signatureversion", version);
-    if let Some(signed) = signed_at_ms(request) {
-        context.set("s3:signatureAge", now_ms.saturating_sub(signed).max(0).to_string());
+    // From the verified signature: a name or a date that is written in another way must not hide it.
+    if let Some(signed) = request.signed_at_seconds.and_then(|seconds| i64::try_from(seconds).ok()) {
+        let age_ms = now_ms.saturating_sub(signed.saturating_mul(MILLIS_PER_SECOND));
+        context.set("s3:signatureAge", age_ms.max(0).to_string());
     }
-}
-
-/// When a request of version 4 was signed.
-fn signed_at_ms(request: &ApiRequest) -> Option<i64> {
-    let in_query = || {
-        let query = request.uri.query().unwrap_or_default();
-        query.split('&').find_map(|pair| pair.strip_prefix("X-Amz-Date="))
-    };
-    let text = match request.auth {
-        AuthKind::PresignedV4 => in_query()?,
-        AuthKind::HeaderV4 => header(request, "x-amz-date")?,
-        _ => return None,
-    };
-    // 20260101T000000Z
-    let (date, time) = text.split_once('T')?;
-    if date.len() != 8 || time.len() != 7 || !text.is_ascii() {
-        return None;
-    }
-    let iso = format!("{}-{}-{}T{}:{}:{}", &date[..4], &date[4..6], &date[6..], &time[..2], &time[2..4], &time[4..]);
-    karri_objstore_wire::Timestamp::parse_iso8601(&iso).map(|time| time.millis())
 }
 
 /// Whole days for which a lock that is asked for would last.

@@ -47,7 +47,7 @@ impl OneAccount {
     pub fn new(account: Account) -> Self {
         let document = r#"{"Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}"#;
         let identity = Policy::parse(document, PolicyKind::Identity).into_iter().map(Arc::new).collect();
-        Self { account, everything: Arc::new(Policies { identity, boundary: None }) }
+        Self { account, everything: Arc::new(Policies { identity, ..Policies::default() }) }
     }
 }
 

@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
-use karri_iam_policy::{Context, Decision, Grant, Policies, Policy, Principal, PrincipalKind, Request, evaluate_with};
+use karri_iam_policy::{
+    Context, Decision, Grant, Policies, Policy, Principal, PrincipalKind, Request, evaluate, evaluate_with,
+};
 use karri_objstore_gateway::{ApiRequest, Caller};
 use karri_objstore_service::{ObjectInfo, ObjectRef, Owner, ServiceError, VersionRef};
 use karri_objstore_wire::Operation;
 
+use super::actions::version_action;
 use super::context::{existing_tags, of_request, request_tags};
 use super::rules::{BucketPolicy, Rules};
 use super::{action, creation_actions, extra_actions};
@@ -82,7 +85,26 @@ impl S3 {
         target: &Target<'_>,
     ) -> S3Result<()> {
         let mut case = self.case(request, action, target).await?;
-        self.decide(&mut case, target, false).await
+        self.decide(&mut case, target, false).await.map(drop)
+    }
+
+    /// 403 unless the caller may copy `source`: read it and, where its tags come along, read them and give them to what
+    /// the request writes.
+    pub(crate) async fn authorize_source(
+        &self,
+        request: &ApiRequest,
+        source: &Target<'_>,
+        with_tags: bool,
+    ) -> S3Result<()> {
+        let of_version = |action| if source.version.is_some() { version_action(action) } else { action };
+        let mut case = self.case(request, of_version("s3:GetObject"), source).await?;
+        let info = self.decide(&mut case, source, false).await?;
+        let Some(info) = info.filter(|info| with_tags && !info.tags.is_empty()) else { return Ok(()) };
+        case.action = of_version("s3:GetObjectTagging");
+        allowed(case.decide_object(&info))?;
+        let Some(bucket) = request.bucket.as_deref() else { return Err(access_denied()) };
+        let written = Target { bucket, key: request.key.as_deref(), version: None };
+        self.case(request, "s3:PutObjectTagging", &written).await?.may_write()
     }
 
     /// 403 unless the caller may give an object these tags; where no policy asks for them, that has been decided on.
@@ -95,7 +117,7 @@ impl S3 {
             return Ok(());
         }
         request_tags(tags, &mut case.context);
-        self.decide(&mut case, &target, false).await
+        self.decide(&mut case, &target, false).await.map(drop)
     }
 
     /// The second look at a read whose object turned out to be another account's than the bucket: the bucket's owner
@@ -106,6 +128,24 @@ impl S3 {
         let target = Target { bucket, key: request.key.as_deref(), version: None };
         let case = self.case(request, action, &target).await?;
         allowed(case.decide_object(info))
+    }
+
+    /// Whether the caller could not change a bucket's policy any more once it is this one. The root user of the bucket's
+    /// account always can.
+    pub(crate) async fn policy_locks_out(&self, request: &ApiRequest, bucket: &str, policy: &Policy) -> S3Result<bool> {
+        let target = Target { bucket, key: None, version: None };
+        let case = self.case(request, "s3:PutBucketPolicy", &target).await?;
+        if case.is_own_root() {
+            return Ok(false);
+        }
+        let asked = Request {
+            principal: &case.principal,
+            action: case.action,
+            resource: &case.resource,
+            resource_account: &case.owner().account_id,
+            context: &case.context,
+        };
+        Ok(!evaluate(&asked, &case.policies, Some(policy)).is_allowed())
     }
 
     /// What a missing object is told as: without the right to list, nobody learns that it is missing.
@@ -171,10 +211,16 @@ impl S3 {
         Ok(Case { policies: self.identities.policies(&principal), principal, context, rules, action, resource })
     }
 
-    /// `is_read_next`: the operation reads the object and calls [`S3::authorize_read`] about it.
-    async fn decide(&self, case: &mut Case<'_>, target: &Target<'_>, is_read_next: bool) -> S3Result<()> {
+    /// `is_read_next`: the operation reads the object and calls [`S3::authorize_read`] about it. What was read of the
+    /// object for the decision comes back.
+    async fn decide(
+        &self,
+        case: &mut Case<'_>,
+        target: &Target<'_>,
+        is_read_next: bool,
+    ) -> S3Result<Option<ObjectInfo>> {
         let (Some(key), Some(_)) = (target.key, object_permission(case.action)) else {
-            return allowed(case.decide_bucket());
+            return allowed(case.decide_bucket()).map(|()| None);
         };
         let asks_for_tags = case.asks_for(EXISTING_TAG);
         let early = case.decide_bucket();
@@ -184,20 +230,20 @@ impl S3 {
             return Err(access_denied());
         }
         if early.is_allowed() && !asks_for_tags && is_read_next {
-            return Ok(());
+            return Ok(None);
         }
         let object = ObjectRef { bucket: target.bucket.to_owned(), key: key.to_owned(), version: target.version };
         match self.service.object_info(&object).await {
             Ok(info) => {
                 existing_tags(&info.tags, &mut case.context);
-                allowed(case.decide_object(&info))
+                allowed(case.decide_object(&info)).map(|()| Some(info))
             }
             // What is told of it is the handler's: but only to who may know.
             Err(ServiceError::NoSuchKey | ServiceError::NoSuchVersion | ServiceError::DeleteMarker { .. }) => {
                 case.action = "s3:ListBucket";
                 case.resource = format!("arn:aws:s3:::{}", target.bucket);
                 case.context.set("s3:prefix", key.to_owned());
-                allowed(case.decide_bucket())
+                allowed(case.decide_bucket()).map(|()| None)
             }
             Err(failure) => Err(from_service(failure, Subject::object(target.bucket, key))),
         }

@@ -16,4 +16,4 @@ pub use identities::{Account, Identities, OneAccount};
 
 pub(crate) use actions::{action, creation_actions, extra_actions};
 pub(crate) use judge::{Target, identity, says_that_it_pays};
-pub(crate) use rules::{Ownership, Rules, ownership_document};
+pub(crate) use rules::{BucketPolicy, Ownership, Rules, ownership_document};

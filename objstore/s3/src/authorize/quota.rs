@@ -2,7 +2,7 @@
 
 use karri_iam_policy::{QuotaKey, Request, has_quotas, quota};
 use karri_objstore_gateway::ApiRequest;
-use karri_objstore_service::Quota;
+use karri_objstore_service::{AccountQuota, Quota};
 
 use super::context::of_request;
 use super::judge::identity;
@@ -12,11 +12,16 @@ use crate::S3;
 const MIB_BITS: u32 = 20;
 
 impl S3 {
-    /// What may be in a bucket after the caller has written to it.
+    /// What may be in a bucket, and in all of the caller's account, after the caller has written to it.
     pub(crate) fn write_quota(&self, request: &ApiRequest, bucket: &str, key: &str) -> Quota {
         let of_key = |of| self.quota(request, "s3:PutObject", || format!("arn:aws:s3:::{bucket}/{key}"), of);
-        let [bytes, versions] = [QuotaKey::BucketSize, QuotaKey::BucketObjectsNumber].map(of_key);
-        Quota { bucket_bytes: bytes.map(|mib| mib.saturating_mul(1 << MIB_BITS)), bucket_versions: versions }
+        let bytes_of = |of| of_key(of).map(|mib| mib.saturating_mul(1 << MIB_BITS));
+        let account = |bytes| AccountQuota { id: identity(&request.caller).account_id.clone(), bytes };
+        Quota {
+            bucket_bytes: bytes_of(QuotaKey::BucketSize),
+            bucket_versions: of_key(QuotaKey::BucketObjectsNumber),
+            account: bytes_of(QuotaKey::BucketTotalSize).map(account),
+        }
     }
 
     /// How many buckets the caller's account may have after it has made one.

@@ -19,7 +19,7 @@ pub(super) fn check(request: &ApiRequest, body: &[u8]) -> S3Result<Bytes> {
     if default.sse_algorithm == types::ServerSideEncryption::AwsKmsDsse {
         return Err(error("NotImplemented", 501, "Dual-layer server-side encryption is not implemented."));
     }
-    if default.sse_algorithm == types::ServerSideEncryption::AwsFsx {
+    if matches!(default.sse_algorithm, types::ServerSideEncryption::AwsFsx | types::ServerSideEncryption::AwsBackup) {
         return Err(malformed_xml());
     }
     if let Some(key) = default.kms_master_key_id.as_deref().filter(|_| !with_kms) {

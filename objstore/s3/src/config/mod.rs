@@ -15,6 +15,7 @@ use karri_objstore_service::BucketConfigKind;
 use karri_objstore_wire::{Operation, WireResponse};
 
 use crate::S3;
+use crate::access_log;
 use crate::body::{document, verify_claims};
 use crate::dispatch::bucket_of;
 use crate::error::{S3Result, error_with, internal};
@@ -112,11 +113,11 @@ async fn put(s3: &S3, operation: Operation, kind: BucketConfigKind, request: &mu
     }
     let document = match kind {
         BucketConfigKind::Policy => policy::check(s3, request, &body).await?,
-        BucketConfigKind::Cors => cors::check(request, &body)?,
-        BucketConfigKind::Tagging => tags::check_of_bucket(request, &body)?,
-        BucketConfigKind::Website => website::check(request, &body)?,
-        BucketConfigKind::Encryption => encryption::check(request, &body)?,
-        other => simple::check(other, request, &body)?,
+        BucketConfigKind::Logging => match access_log::check(s3, request, &body).await? {
+            Some(document) => document,
+            None => return delete(s3, kind, request).await.map(|_| empty(StatusCode::OK)),
+        },
+        other => check(other, request, &body)?,
     };
     if kind == BucketConfigKind::OwnershipControls {
         s3.rules(bucket).await?.check_new_ownership(&document)?;
@@ -127,6 +128,17 @@ async fn put(s3: &S3, operation: Operation, kind: BucketConfigKind, request: &mu
         BucketConfigKind::Policy | BucketConfigKind::Tagging => StatusCode::NO_CONTENT,
         _ => StatusCode::OK,
     }))
+}
+
+/// The document to keep, of a kind whose check needs nothing but the document.
+pub(crate) fn check(kind: BucketConfigKind, request: &ApiRequest, body: &[u8]) -> S3Result<Bytes> {
+    match kind {
+        BucketConfigKind::Cors => cors::check(request, body),
+        BucketConfigKind::Tagging => tags::check_of_bucket(request, body),
+        BucketConfigKind::Website => website::check(request, body),
+        BucketConfigKind::Encryption => encryption::check(request, body),
+        other => simple::check(other, request, body),
+    }
 }
 
 async fn delete(s3: &S3, kind: BucketConfigKind, request: &ApiRequest) -> S3Result<ApiResponse> {
@@ -157,6 +169,6 @@ fn absent(kind: BucketConfigKind) -> (&'static str, &'static str) {
 }
 
 /// The document of an answer that the wire layer wrote.
-fn kept(written: WireResponse) -> S3Result<Bytes> {
+pub(crate) fn kept(written: WireResponse) -> S3Result<Bytes> {
     written.body.map(Bytes::from).ok_or_else(internal)
 }

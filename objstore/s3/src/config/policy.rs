@@ -28,6 +28,11 @@ pub(super) async fn check(s3: &S3, request: &ApiRequest, body: &[u8]) -> S3Resul
         return Err(malformed("Policy has invalid resource"));
     }
     check_principals(&policy, &*s3.identities)?;
+    if !says_to_lock_out(request) && s3.policy_locks_out(request, bucket, &policy).await? {
+        let message = "The new policy does not let you change it again. To remove your own access, confirm it by \
+                       x-amz-confirm-remove-self-bucket-access: true.";
+        return Err(error("AccessDenied", 403, message));
+    }
     if policy.is_public() {
         let settings = s3.service.bucket_settings(bucket).await;
         let settings = settings.map_err(|failure| from_service(failure, Subject::bucket(bucket)))?;
@@ -36,6 +41,11 @@ pub(super) async fn check(s3: &S3, request: &ApiRequest, body: &[u8]) -> S3Resul
         }
     }
     Ok(Bytes::copy_from_slice(body))
+}
+
+fn says_to_lock_out(request: &ApiRequest) -> bool {
+    let said = request.headers.get("x-amz-confirm-remove-self-bucket-access");
+    said.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true"))
 }
 
 /// A principal that is not there would come alive when somebody makes one of its name.

@@ -4,10 +4,10 @@ use bytes::Bytes;
 use karri_objstore_gateway::ApiRequest;
 use karri_objstore_service::BucketConfigKind;
 use karri_objstore_wire::{
-    parse_put_bucket_abac, parse_put_bucket_accelerate_configuration, parse_put_bucket_logging,
-    parse_put_bucket_notification_configuration, parse_put_bucket_ownership_controls, parse_put_bucket_request_payment,
-    parse_put_public_access_block, types, write_get_bucket_abac, write_get_bucket_accelerate_configuration,
-    write_get_bucket_ownership_controls, write_get_bucket_request_payment, write_get_public_access_block,
+    parse_put_bucket_abac, parse_put_bucket_accelerate_configuration, parse_put_bucket_notification_configuration,
+    parse_put_bucket_ownership_controls, parse_put_bucket_request_payment, parse_put_public_access_block, types,
+    write_get_bucket_abac, write_get_bucket_accelerate_configuration, write_get_bucket_ownership_controls,
+    write_get_bucket_request_payment, write_get_public_access_block,
 };
 
 use super::kept;
@@ -76,10 +76,6 @@ pub(super) fn check(kind: BucketConfigKind, request: &ApiRequest, body: &[u8]) -
             let asked = parse_put_bucket_notification_configuration(&wire, body).map_err(from_wire)?;
             let nothing = asked.notification_configuration == types::NotificationConfiguration::default();
             unless_asked_for(nothing, kind)
-        }
-        BucketConfigKind::Logging => {
-            let asked = parse_put_bucket_logging(&wire, body).map_err(from_wire)?;
-            unless_asked_for(asked.bucket_logging_status.logging_enabled.is_none(), kind)
         }
         _ => Err(not_served()),
     }

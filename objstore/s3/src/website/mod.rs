@@ -12,8 +12,11 @@ use karri_objstore_gateway::{ApiError, ApiRequest, ApiResponse, OperationName, R
 use karri_objstore_service::{BucketConfigKind, ObjectRef, ServiceError};
 use karri_objstore_wire::Operation;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use self::rules::try_site;
 use self::rules::{Asked, Move, Site};
 use crate::S3;
+use crate::access_log::{self, Seen};
 use crate::config::cors;
 use crate::dispatch::bucket_of;
 use crate::error::{S3Result, error_with};
@@ -42,6 +45,7 @@ pub(crate) async fn answer(s3: &S3, mut request: ApiRequest) -> ApiResponse {
     };
     response.extensions_mut().insert(OperationName("Website"));
     cors::decorate(s3, &request, &mut response).await;
+    access_log::watch(s3, Seen::Website, &request, &mut response).await;
     response
 }
 

@@ -109,6 +109,21 @@ fn scheme(protocol: Option<&types::Protocol>, asked: &Asked<'_>) -> &'static str
     }
 }
 
+/// Visits a kept site, for a fuzzer: what it answers can be sent.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn try_site(document: &[u8]) {
+    let site = Site::read(document).expect("what is kept is a website");
+    for key in ["", "docs/a b", "images/\u{fc}"] {
+        let uri = Uri::from_static("/docs/a%20b?x=y");
+        let asked = Asked { key, host: "b.web.test:80".to_owned(), secure: key.is_empty(), uri };
+        let moves = [site.redirect_of_all(&asked), site.redirect(&asked, None), site.redirect(&asked, Some(404))];
+        for redirect in moves.into_iter().flatten() {
+            assert!(redirect.status.is_redirection(), "{}", redirect.status);
+            assert!(http::HeaderValue::try_from(&redirect.location).is_ok(), "{:?}", redirect.location);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -99,6 +99,18 @@ async fn archived_objects_are_restored_before_they_are_read() {
     let until = Some("ongoing-request=\"false\", expiry-date=\"Sat, 03 Jan 2026 00:00:00 GMT\"");
     assert_eq!((read.text().as_str(), read.header("x-amz-restore")), ("cold", until));
     s3.put("/cold/copy", &[("x-amz-copy-source", "cold/k")], b"").await.expect(200);
+    let asked = [("x-amz-optional-object-attributes", "RestoreStatus")];
+    let told = "<RestoreStatus><IsRestoreInProgress>false</IsRestoreInProgress>\
+                <RestoreExpiryDate>2026-01-03T00:00:00.000Z</RestoreExpiryDate></RestoreStatus>";
+    s3.put("/cold/k2", &[("x-amz-storage-class", "GLACIER")], b"never restored").await.expect(200);
+    for listing in ["/cold", "/cold?list-type=2", "/cold?versions"] {
+        let with = s3.send("GET", listing, &asked, b"").await.expect(200).text();
+        assert_eq!(with.matches(told).count(), 1, "{listing}: {with}");
+        assert_eq!(with.matches("<RestoreStatus>").count(), 1, "{listing}: {with}");
+        assert!(!s3.get(listing).await.expect(200).text().contains("RestoreStatus"), "told without being asked");
+        let other = [("x-amz-optional-object-attributes", "Colour")];
+        s3.send("GET", listing, &other, b"").await.expect_error(400, "InvalidArgument");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -113,6 +125,14 @@ async fn every_write_and_read_tells_when_a_rule_ends_it() {
     let expected = Some("expiry-date=\"Fri, 02 Jan 2026 00:00:00 GMT\", rule-id=\"soon\"");
     let at_midnight =
         |header: Option<&str>| header.is_some_and(|told| told.ends_with("00:00:00 GMT\", rule-id=\"soon\""));
+    let named = "<ID>\"so&amp; on\" \u{e4}</ID><Prefix>n/</Prefix><Status>Enabled</Status><Expiration><Days>1</Days></Expiration>";
+    s3.put("/named", &[], b"").await.expect(200);
+    s3.put("/named?lifecycle", &[], &document(named)).await.expect(200);
+    let header = s3.put("/named/n/a", &[], b"a").await.expect(200).header("x-amz-expiration").map(str::to_owned);
+    assert!(
+        header.as_deref().is_some_and(|told| told.ends_with("rule-id=\"%22so%26%20on%22%20%C3%A4\"")),
+        "{header:?}"
+    );
     let put = s3.put("/ends/d/a", &[], b"a").await.expect(200);
     assert!(at_midnight(put.header("x-amz-expiration")), "{:?} is not like {expected:?}", put.headers);
     let copy = s3.put("/ends/d/b", &[("x-amz-copy-source", "ends/d/a")], b"").await.expect(200);

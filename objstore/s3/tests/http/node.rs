@@ -83,6 +83,7 @@ pub(crate) struct Node {
     _meta: Arc<MetaNode>,
     _storage: Arc<StorageNode>,
     stop: CancellationToken,
+    pub(crate) s3: Arc<S3>,
 }
 
 impl Drop for Node {
@@ -129,19 +130,19 @@ pub(crate) async fn start_with(statements: &str) -> (Node, Client) {
     let service = ObjectService::new(meta.client(), storage.client(), clock.clone(), rng.clone(), config);
 
     let people = Arc::new(People::new(statements));
-    let s3 = S3::new(
+    let s3 = Arc::new(S3::new(
         service,
         people.clone(),
         Arc::new(AnyKey),
         clock.clone(),
         S3Config { region: REGION.to_owned(), customer_keys_over_http: true },
-    );
+    ));
     let mut config = GatewayConfig::new(([127, 0, 0, 1], 0).into(), REGION);
     config.website_domains = vec!["web.test".to_owned(), "www.own.test".to_owned()];
-    let gateway = Gateway::bind(config, people, Arc::new(s3), Arc::new(Root), clock, rng).await.expect("bind");
+    let gateway = Gateway::bind(config, people, s3.clone(), Arc::new(Root), clock, rng).await.expect("bind");
     let address = gateway.local_addr();
     let stop = CancellationToken::new();
     tokio::spawn(gateway.serve(stop.clone()));
     let client = Client { address, access_key: ROOT_KEY.to_owned(), secret_key: SECRET_KEY.to_owned() };
-    (Node { _dir: dir, _meta: meta, _storage: storage, stop }, client)
+    (Node { _dir: dir, _meta: meta, _storage: storage, stop, s3 }, client)
 }

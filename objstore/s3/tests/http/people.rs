@@ -39,7 +39,7 @@ impl People {
     pub(crate) fn new(statements: &str) -> Self {
         let text = format!(r#"{{"Version": "2012-10-17", "Statement": [{statements}]}}"#);
         let policy = Policy::parse(&text, PolicyKind::Identity).expect("ann's policy");
-        Self { ann: Arc::new(Policies { identity: vec![Arc::new(policy)], boundary: None }) }
+        Self { ann: Arc::new(Policies { identity: vec![Arc::new(policy)], ..Policies::default() }) }
     }
 
     fn accounts() -> [Account; 2] {

@@ -122,8 +122,12 @@ pub(super) fn expire(
     rows: &mut dyn Rows,
     condemned: Vec<Vec<u8>>,
     operations: Vec<Vec<u8>>,
+    moves: Vec<Vec<u8>>,
     now: Timestamp,
 ) -> Result<(), EvaluateError> {
+    for row in moves {
+        super::moves::expire(rows, row, now)?;
+    }
     let old = |since: Timestamp| now.as_millis().saturating_sub(since.as_millis()) > GUARD_AGE_MS_MIN;
     for key in condemned {
         let record: Option<CondemnedRecord> = load(rows, CONDEMNED, &key)?;

@@ -4,7 +4,7 @@ use karri_ring_meta::{EvaluateError, Evaluator, Latches, View};
 use karri_ring_types::Timestamp;
 
 use super::reply;
-use crate::keys::{self, BUCKET_NAMES, BUCKET_OWNERS};
+use crate::keys::{self, BUCKET_NAMES, BUCKET_OWNERS, METERED_ACCOUNTS};
 use crate::messages::{DirectoryCommand, DirectoryQuery, Refusal};
 use crate::records::{DirectoryEntry, EntryState, decode};
 use crate::rows::{Rows, Step, load, store};
@@ -26,6 +26,10 @@ impl Evaluator for DirectoryEvaluator {
                 };
             }
             Ok(DirectoryCommand::Activate { name, .. } | DirectoryCommand::Remove { name, .. }) => name,
+            Ok(DirectoryCommand::Meter { account_id }) => {
+                let owner = super::latch(BUCKET_OWNERS, account_id.as_bytes());
+                return Latches { shared: Vec::new(), exclusive: vec![owner] };
+            }
             Err(_) => return Latches::default(),
         };
         Latches { shared: Vec::new(), exclusive: vec![super::latch(BUCKET_NAMES, name.as_bytes())] }
@@ -54,6 +58,7 @@ pub(crate) fn evaluate(rows: &mut dyn Rows, command: &[u8], now: Timestamp) -> R
                 return reply(&Err::<DirectoryEntry, _>(Refusal::QuotaExceeded));
             }
             entry.record.created = now;
+            entry.record.metered = rows.get(METERED_ACCOUNTS, entry.record.owner.account_id.as_bytes())?.is_some();
             let owner = keys::owner(&entry.record.owner.account_id, &entry.record.name);
             rows.put(BUCKET_OWNERS, owner, Vec::new());
             store(rows, BUCKET_NAMES, name, &entry);
@@ -73,6 +78,13 @@ pub(crate) fn evaluate(rows: &mut dyn Rows, command: &[u8], now: Timestamp) -> R
             if let Some(entry) = entry.filter(|entry| entry.id == id && entry.state == EntryState::Active) {
                 rows.delete(BUCKET_OWNERS, keys::owner(&entry.record.owner.account_id, &name));
                 rows.delete(BUCKET_NAMES, name.into_bytes());
+            }
+            reply(&())
+        }
+        DirectoryCommand::Meter { account_id } => {
+            let account = account_id.into_bytes();
+            if rows.get(METERED_ACCOUNTS, &account)?.is_none() {
+                rows.put(METERED_ACCOUNTS, account, Vec::new());
             }
             reply(&())
         }

@@ -6,9 +6,10 @@ use karri_ring_types::DataId;
 
 use super::bucket_exists;
 use super::{state, versions};
-use crate::keys::{self, BucketId, CURRENT, UPLOADS, VERSIONS};
+use crate::keys::{self, BucketId, CURRENT, SplitKey, UPLOADS, VERSIONS};
+use crate::listed::{LINES_MAX, PageWriter};
 use crate::messages::{Answer, Line, ListQuery, Listed, ListedPage, Refusal};
-use crate::records::{VersionRecord, decode, decode_with_tail};
+use crate::records::{Unreadable, VersionRecord, decode, decode_with_tail, encode};
 use crate::rows::{Rows, Step};
 
 /// Bytes of keys and records in one answer.
@@ -31,9 +32,9 @@ pub(crate) fn first_row(bucket: BucketId, prefix: &str, delimiter: Option<&str>,
     start.max(keys::successor(&passed))
 }
 
-pub(super) fn list(rows: &mut dyn Rows, query: &ListQuery) -> Result<Answer<ListedPage>, EvaluateError> {
+pub(super) fn list(rows: &mut dyn Rows, query: &ListQuery) -> Result<Vec<u8>, EvaluateError> {
     if !bucket_exists(rows, &query.bucket.0)? {
-        return Ok(Err(Refusal::NoSuchBucket));
+        return Ok(encode(&Answer::<ListedPage>::Err(Refusal::NoSuchBucket)));
     }
     let table = match query.listed {
         Listed::Objects => CURRENT,
@@ -42,50 +43,54 @@ pub(super) fn list(rows: &mut dyn Rows, query: &ListQuery) -> Result<Answer<List
     };
     let mut ages = Ages::before(rows, query)?;
     let end = keys::successor(&query.bucket.prefix(&query.prefix));
-    let limit = usize::try_from(query.limit).unwrap_or(usize::MAX);
-    let mut page = ListedPage { lines: Vec::new(), resume: None };
+    let limit = usize::try_from(query.limit).map_or(LINES_MAX, |limit| limit.min(LINES_MAX));
+    let mut page = PageWriter::new(limit);
+    let mut resume = None;
     let mut bytes = 0;
     rows.scan(table, &ages.from.clone(), &end, &mut |key, row| {
-        if page.lines.len() >= limit || bytes >= ANSWER_BYTES_MAX {
-            page.resume = Some(key.to_vec());
+        if page.lines() >= limit || bytes >= ANSWER_BYTES_MAX {
+            resume = Some(key.to_vec());
             return Ok(Step::Stop);
         }
-        let Some(parsed) = keys::parse(key) else { return Ok(Step::Next) };
+        let Some(parsed) = keys::split(key) else { return Ok(Step::Next) };
         bytes += key.len() + row.len();
-        match common_prefix(&parsed.key, &query.prefix, query.delimiter.as_deref()) {
-            Some(prefix) => {
-                let next = keys::successor(&query.bucket.prefix(prefix));
-                if query.told.as_deref() != Some(prefix) {
-                    page.lines.push(Line::Prefix(prefix.to_owned()));
-                }
-                Ok(Step::Seek(next))
+        if query.delimiter.is_some()
+            && let Ok(key) = str::from_utf8(&parsed.key)
+            && let Some(prefix) = common_prefix(key, &query.prefix, query.delimiter.as_deref())
+        {
+            if query.told.as_deref() != Some(prefix) {
+                page.prefix(prefix);
             }
-            None => {
-                page.lines.push(line(query.listed, parsed, row, &mut ages)?);
-                Ok(Step::Next)
-            }
+            return Ok(Step::Seek(keys::successor(&query.bucket.prefix(prefix))));
         }
+        match query.listed {
+            Listed::Objects => page.object(&parsed.key, row),
+            Listed::Uploads | Listed::Versions => page.line(&line(query.listed, &parsed, row, &mut ages)?),
+        }
+        Ok(Step::Next)
     })?;
-    if page.resume.is_none()
+    if resume.is_none()
         && let Some(range_end) = rows.end()
         && (range_end < end || end.is_empty())
     {
-        page.resume = Some(range_end);
+        resume = Some(range_end);
     }
-    Ok(Ok(page))
+    Ok(page.finish(resume.as_ref()))
 }
 
-fn line(listed: Listed, parsed: keys::RowKey<'_>, row: &[u8], ages: &mut Ages) -> Result<Line, EvaluateError> {
+/// What is told of an upload or a version.
+fn line(listed: Listed, parsed: &SplitKey<'_>, row: &[u8], ages: &mut Ages) -> Result<Line, EvaluateError> {
+    let key = str::from_utf8(&parsed.key).map_err(|_| Unreadable("a key"))?.to_owned();
     Ok(match listed {
-        Listed::Objects => Line::Object(parsed.key, Bytes::copy_from_slice(row)),
+        Listed::Objects => Line::Object(key, Bytes::copy_from_slice(row)),
         Listed::Uploads => {
             let id = keys::parse_id(parsed.rest).unwrap_or_default();
-            Line::Upload(parsed.key, DataId(id), Box::new(decode(row)?))
+            Line::Upload(key, DataId(id), Box::new(decode(row)?))
         }
         Listed::Versions => {
             let (record, _) = decode_with_tail::<VersionRecord>(row)?;
             let latest = ages.is_first(parsed.route);
-            Line::Version(parsed.key, Box::new(state::line(&record, latest)))
+            Line::Version(key, Box::new(state::line(&record, latest)))
         }
     })
 }

@@ -11,6 +11,7 @@ use super::{carry_out, reply};
 use crate::Quota;
 use crate::keys::{self, BUCKETS, BucketId, USAGE, VERSIONS};
 use crate::messages::{Answer, Command, Refusal};
+use crate::meter_messages::{Reservation, Usage};
 use crate::records::{BucketRecord, UsageRecord, VersionRecord, decode_with_tail};
 use crate::rows::{Rows, Step, Visit, load, store};
 
@@ -49,7 +50,8 @@ pub(super) fn plain(
 /// Carries out the command in `inner`, which holds the counter's latch, if it stays within `quota`.
 pub(super) fn within(
     rows: &mut dyn Rows,
-    quota: Quota,
+    quota: &Quota,
+    reservation: Option<Reservation>,
     inner: &[u8],
     now: Timestamp,
 ) -> Result<Vec<u8>, EvaluateError> {
@@ -74,6 +76,12 @@ pub(super) fn within(
     let id = route[..16].to_vec();
     let usage = load::<UsageRecord>(rows, USAGE, &id)?;
     let mut usage = usage.ok_or_else(|| EvaluateError::Malformed("a metered bucket without a counter".to_owned()))?;
+    let account_id =
+        load::<BucketRecord>(rows, BUCKETS, &id)?.map(|record| record.owner.account_id).unwrap_or_default();
+    // A quota of all buckets of an account is about its own.
+    if !usage.account && quota.account.as_ref().is_some_and(|account| account.id == account_id) {
+        return refuse(rows, Refusal::NotMetered);
+    }
     if let Some(next) = &usage.next {
         // A rename may cross the line up to which is counted.
         if !quota.is_empty() || is_rename {
@@ -87,18 +95,50 @@ pub(super) fn within(
     if (bytes, versions) == (0, 0) {
         return Ok(answer);
     }
+    let told = told(&usage);
     usage.bytes = usage.bytes.saturating_add_signed(bytes);
     usage.versions = usage.versions.saturating_add_signed(versions);
     let is_over = |growth: i64, count: u64, max: Option<u64>| growth > 0 && max.is_some_and(|max| count > max);
     if is_over(bytes, usage.bytes, quota.bucket_bytes) || is_over(versions, usage.versions, quota.bucket_versions) {
         return refuse(rows, Refusal::QuotaExceeded);
     }
+    if usage.account && bytes != 0 {
+        let growth = u64::try_from(bytes).unwrap_or(0);
+        let is_reserved = |reservation: Reservation| reservation.fence == usage.fence && growth <= reservation.bytes;
+        if !reservation.is_some_and(is_reserved) {
+            return refuse(rows, Refusal::NeedsReservation { account_id, bytes: growth, usage: told });
+        }
+        usage.sequence += 1;
+    }
     store(rows, USAGE, id, &usage);
     Ok(answer)
 }
 
+fn told(usage: &UsageRecord) -> Usage {
+    Usage { bytes: usage.bytes, sequence: usage.sequence, fence: usage.fence }
+}
+
+/// How much is in a bucket that is there and metered.
+pub(super) fn usage(rows: &mut dyn Rows, id: BucketId) -> Result<Option<Usage>, EvaluateError> {
+    Ok(load::<UsageRecord>(rows, USAGE, &id.0)?.as_ref().map(told))
+}
+
+/// Makes reservations void that were made so far.
+pub(super) fn fence(rows: &mut dyn Rows, id: BucketId) -> Result<Option<Usage>, EvaluateError> {
+    let Some(mut usage) = load::<UsageRecord>(rows, USAGE, &id.0)? else { return Ok(None) };
+    usage.fence += 1;
+    store(rows, USAGE, id.0.to_vec(), &usage);
+    Ok(Some(told(&usage)))
+}
+
+/// A new bucket of an account with a meter is counted from the start.
+pub(super) fn begin(rows: &mut dyn Rows, id: BucketId) {
+    let usage = UsageRecord { bytes: 0, versions: 0, next: None, account: true, sequence: 0, fence: 0 };
+    store(rows, USAGE, id.0.to_vec(), &usage);
+}
+
 /// Begins to count what is in a bucket, or goes on with it. True when all is counted.
-pub(super) fn count(rows: &mut dyn Rows, id: BucketId) -> Result<Answer<bool>, EvaluateError> {
+pub(super) fn count(rows: &mut dyn Rows, id: BucketId, account: bool) -> Result<Answer<bool>, EvaluateError> {
     let Some(mut record) = load::<BucketRecord>(rows, BUCKETS, &id.0)? else {
         return Ok(Err(Refusal::NoSuchBucket));
     };
@@ -107,10 +147,18 @@ pub(super) fn count(rows: &mut dyn Rows, id: BucketId) -> Result<Answer<bool>, E
         None => {
             record.metered = true;
             store(rows, BUCKETS, id.0.to_vec(), &record);
-            UsageRecord { bytes: 0, versions: 0, next: Some(id.0.to_vec()) }
+            let next = Some(id.0.to_vec());
+            UsageRecord { bytes: 0, versions: 0, next, account: false, sequence: 0, fence: 0 }
         }
     };
-    let Some(from) = usage.next.take() else { return Ok(Ok(true)) };
+    let is_new_there = account && !usage.account;
+    usage.account |= account;
+    let Some(from) = usage.next.take() else {
+        if is_new_there {
+            store(rows, USAGE, id.0.to_vec(), &usage);
+        }
+        return Ok(Ok(true));
+    };
     let mut route = Vec::new();
     let mut seen = 0;
     // The bucket's latch is held, so nothing is written meanwhile.

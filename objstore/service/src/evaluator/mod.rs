@@ -5,7 +5,9 @@ mod collect;
 mod configs;
 mod directory;
 mod listing;
+mod meter;
 mod metering;
+mod moves;
 mod objects;
 mod renames;
 mod sharing;
@@ -23,12 +25,15 @@ pub(crate) use directory::DirectoryEvaluator;
 #[cfg(test)]
 pub(crate) use directory::{answer as answer_directory, evaluate as evaluate_directory};
 pub(crate) use listing::first_row;
+pub(crate) use moves::MOVE_AGE_MS_MAX;
+pub(crate) use sharing::is_referenced;
 
 use crate::BucketConfigKind;
-use crate::keys::{self, BUCKETS, BucketId, GARBAGE, LIFECYCLE, PARTS, UPLOADS, USAGE, VERSIONS};
+use crate::inspect;
+use crate::keys::{self, BUCKETS, BucketId, GARBAGE, LIFECYCLE, METERS, PARTS, UPLOADS, USAGE, VERSIONS};
 use crate::lifecycle;
 use crate::messages::{Answer, Command, Query, Refusal};
-use crate::records::{BucketRecord, decode, decode_with_tail, encode};
+use crate::records::{BucketRecord, UsageRecord, decode, decode_with_tail, encode};
 use crate::rows::{Rows, load, store};
 
 /// First byte of the answer to [`Query::Object`]: no such bucket.
@@ -77,7 +82,7 @@ pub(crate) fn evaluate(rows: &mut dyn Rows, command: &[u8], now: Timestamp) -> R
     let (decoded, tail) = decode_with_tail::<Command>(command)?;
     let tail = &command[command.len() - tail..];
     match decoded {
-        Command::Within { quota } => metering::within(rows, quota, tail, now),
+        Command::Within { quota, reservation } => metering::within(rows, &quota, reservation, tail, now),
         decoded if metering::metered_route(&decoded).is_some() => metering::plain(rows, decoded, tail, now),
         decoded => carry_out(rows, decoded, tail, now),
     }
@@ -99,7 +104,8 @@ fn carry_out(rows: &mut dyn Rows, decoded: Command, tail: &[u8], now: Timestamp)
         Command::Delete(delete) => reply(&objects::delete(rows, *delete, now)?),
         Command::Mark(mark) => reply(&objects::mark(rows, *mark, now)?),
         Command::Update(update) => reply(&updates::update(rows, *update, now)?),
-        Command::Move(moving) => reply(&updates::move_to_class(rows, *moving, now)?),
+        Command::Move(moving) => reply(&moves::move_to_class(rows, *moving, now)?),
+        Command::Stage(stage) => reply(&moves::stage(rows, *stage, now)?),
         Command::ChangeBucket { id, operation, issued, change } => {
             reply(&updates::change_bucket(rows, id, operation, issued, change, now)?)
         }
@@ -123,8 +129,12 @@ fn carry_out(rows: &mut dyn Rows, decoded: Command, tail: &[u8], now: Timestamp)
         }
         Command::LifecycleProgress { id, progress } => reply(&lifecycle::progress_rows(rows, id, &progress)?),
         Command::ExtentsDeleted { route, data } => reply(&collect::extents_deleted(rows, &route, data)?),
-        Command::Expire { condemned, operations } => reply(&collect::expire(rows, condemned, operations, now)?),
-        Command::Count { id } => reply(&metering::count(rows, id)?),
+        Command::Expire { condemned, operations, moves } => {
+            reply(&collect::expire(rows, condemned, operations, moves, now)?)
+        }
+        Command::Count { id, account } => reply(&metering::count(rows, id, account)?),
+        Command::Fence { id } => reply(&metering::fence(rows, id)?),
+        Command::Meter { meter, change } => meter::change(rows, meter, change, now),
         Command::Within { .. } => Err(EvaluateError::Malformed("a quota within a quota".to_owned())),
     }
 }
@@ -134,13 +144,18 @@ pub(crate) fn answer(rows: &mut dyn Rows, query: &[u8]) -> Result<Vec<u8>, Evalu
     match decode::<Query>(query)? {
         Query::Bucket { id } => reply(&load::<BucketRecord>(rows, BUCKETS, &id.0)?),
         Query::Settings { id, known } => reply(&configs::settings(rows, id, known)?),
-        Query::Object { route, version } => state::find(rows, &route, version),
+        Query::Object { route, version } => state::find(rows, &route, version, state::Body::Kept),
+        Query::Head { route, version } => state::find(rows, &route, version, state::Body::Dropped),
         Query::State { route, version } => reply(&state::state(rows, &route, version)?),
         Query::Upload { route, upload } => reply(&uploads::find(rows, &route, upload)?),
         Query::Parts { route, data, after, limit } => reply(&uploads::parts(rows, &route, data, after, limit)?),
-        Query::List(list) => reply(&listing::list(rows, &list)?),
+        Query::List(list) => listing::list(rows, &list),
+        Query::Usage { id } => reply(&metering::usage(rows, id)?),
         Query::Renamed { route, token } => reply(&renames::is_done(rows, &route, token)?),
         Query::Referenced { row, data, extent } => reply(&sharing::is_referenced(rows, &row, data, extent)?),
+        Query::Inspect { cursor, extents_max } => reply(&inspect::evaluate(rows, &cursor, extents_max)?),
+        Query::Holding { row } => reply(&inspect::is_held(rows, &row)?),
+        Query::Standing { row, data, extent } => reply(&inspect::standing(rows, &row, data, extent)?),
     }
 }
 
@@ -170,6 +185,7 @@ fn latches(command: &Command) -> Latches {
         Command::Delete(delete) => (vec![bucket(&delete.route)], vec![object(&delete.route)]),
         Command::Mark(mark) => (vec![bucket(&mark.route)], vec![object(&mark.route)]),
         Command::Move(moving) => (vec![bucket(&moving.route)], vec![object(&moving.route)]),
+        Command::Stage(stage) => (vec![bucket(&stage.route)], vec![object(&stage.route)]),
         Command::Update(update) => (vec![bucket(&update.route)], vec![object(&update.route)]),
         Command::CreateUpload { route, upload: id, .. } => (vec![bucket(route)], vec![upload(route, id.0)]),
         Command::PutPart { route, upload: id, number, .. } => {
@@ -187,7 +203,9 @@ fn latches(command: &Command) -> Latches {
         | Command::ExtentsDeleted { route, data: id } => (vec![], vec![data(route, id.0)]),
         Command::Condemn { row, data: id, .. } => (vec![], vec![data(sharing::route_of(row), id.0)]),
         Command::LifecycleProgress { id, .. } => (vec![latch(BUCKETS, &id.0)], vec![latch(LIFECYCLE, &id.0)]),
-        Command::Count { id } => (vec![], vec![latch(BUCKETS, &id.0), latch(USAGE, &id.0)]),
+        Command::Count { id, .. } => (vec![], vec![latch(BUCKETS, &id.0), latch(USAGE, &id.0)]),
+        Command::Fence { id } => (vec![], vec![latch(USAGE, &id.0)]),
+        Command::Meter { meter, .. } => (vec![], vec![latch(METERS, &meter.0)]),
         // Those of the command in it, and the counter's.
         Command::Within { .. } => (vec![], vec![]),
         Command::Expire { .. } => (vec![], vec![]),
@@ -224,12 +242,15 @@ fn create_bucket(
     }
     if rows.get(BUCKETS, &id.0)?.is_none() {
         configs::begin(rows, id, documents);
+        if record.metered {
+            metering::begin(rows, id);
+        }
         store(rows, BUCKETS, id.0.to_vec(), record);
     }
     Ok(Ok(()))
 }
 
-fn delete_bucket(rows: &mut dyn Rows, id: BucketId) -> Result<Answer<()>, EvaluateError> {
+fn delete_bucket(rows: &mut dyn Rows, id: BucketId) -> Result<Answer<bool>, EvaluateError> {
     if rows.get(BUCKETS, &id.0)?.is_none() {
         return Ok(Err(Refusal::NoSuchBucket));
     }
@@ -242,9 +263,10 @@ fn delete_bucket(rows: &mut dyn Rows, id: BucketId) -> Result<Answer<()>, Evalua
     }
     lifecycle::drop_progress(rows, id)?;
     rows.delete(BUCKETS, id.0.to_vec());
-    if rows.get(USAGE, &id.0)?.is_some() {
+    let usage = load::<UsageRecord>(rows, USAGE, &id.0)?;
+    if usage.is_some() {
         rows.delete(USAGE, id.0.to_vec());
     }
     configs::delete_all(rows, id)?;
-    Ok(Ok(()))
+    Ok(Ok(usage.is_some_and(|usage| usage.account)))
 }

@@ -87,7 +87,7 @@ pub(super) fn copy_within(
     let mut record = VersionRecord { version, description, access, restored_until: None, ..before.clone() };
     record.modified = now.max(before.modified);
     let body = row.len() - encode_with_tail(&before, &[]).len();
-    drop_row(rows, &route, &bucket, before, now, false);
+    drop_row(rows, &route, &bucket, before, now, false)?;
     if checksum.is_some() {
         record.checksum = checksum;
         record.checksum_type = crate::ChecksumType::FullObject;

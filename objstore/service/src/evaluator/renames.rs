@@ -55,12 +55,12 @@ pub(super) fn rename(
     if let Some(replaced) = replaced
         && let Some((record, _)) = versions::version(rows, &route, replaced.version)?
     {
-        drop_row(rows, &route, &bucket, record, now, true);
+        drop_row(rows, &route, &bucket, record, now, true)?;
     }
     let body = row.len() - encode_with_tail(&before, &[]).len();
     let mut record = VersionRecord { version, ..before.clone() };
     let is_lent = lend(rows, &mut record.data, &from, holder);
-    drop_row(rows, &from, &bucket, before, now, is_lent);
+    drop_row(rows, &from, &bucket, before, now, is_lent)?;
     rows.delete(CURRENT, from);
     rows.put(VERSIONS, keys::version(&route, version), encode_with_tail(&record, &row[row.len() - body..]));
     let written = Written { told: bucket.told(record.null, version), modified: record.modified };

@@ -102,7 +102,7 @@ pub(super) fn condemn(
 }
 
 /// Whether an extent of this data is in use or the collector has it.
-pub(super) fn is_referenced(
+pub(crate) fn is_referenced(
     rows: &mut dyn Rows,
     row: &[u8],
     data: DataId,

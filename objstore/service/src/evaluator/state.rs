@@ -6,12 +6,27 @@ use super::versions::{bucket_state, current, newest, resolve, version};
 use super::{OBJECT_FOUND, OBJECT_NO_BUCKET, OBJECT_NO_KEY};
 use crate::keys::{self, VERSIONS};
 use crate::messages::{Answer, ObjectState, Refusal, VersionLine};
-use crate::records::{CurrentRecord, VersionRecord, encode_with_tail};
+use crate::records::{CurrentRecord, VersionRecord, decode_with_tail, encode_with_tail};
 use crate::rows::Rows;
 use crate::{VersionRef, Versioning};
 
-/// A byte that tells what was found, then the bucket's settings, then the version's row as it is.
-pub(super) fn find(rows: &mut dyn Rows, route: &[u8], named: Option<VersionRef>) -> Result<Vec<u8>, EvaluateError> {
+/// Whether the bytes of inline data are told with their record.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Body {
+    Kept,
+    Dropped,
+}
+
+/// Rows up to this size are told whole: finding the end of the record would cost more than what is behind it.
+const ROW_BYTES_WHOLE_MAX: usize = 1024;
+
+/// A byte that tells what was found, then the bucket's settings, then the version's row.
+pub(super) fn find(
+    rows: &mut dyn Rows,
+    route: &[u8],
+    named: Option<VersionRef>,
+    body: Body,
+) -> Result<Vec<u8>, EvaluateError> {
     let Some(bucket) = bucket_state(rows, route)? else { return Ok(vec![OBJECT_NO_BUCKET]) };
     let id = match named {
         Some(named) => resolve(rows, route, named)?,
@@ -26,8 +41,13 @@ pub(super) fn find(rows: &mut dyn Rows, route: &[u8], named: Option<VersionRef>)
         None => None,
     };
     let Some(row) = row else { return Ok(vec![OBJECT_NO_KEY]) };
+    let mut told = &row[..];
+    if body == Body::Dropped && row.len() > ROW_BYTES_WHOLE_MAX {
+        let (_, behind) = decode_with_tail::<VersionRecord>(&row)?;
+        told = &row[..row.len() - behind];
+    }
     let mut found = vec![OBJECT_FOUND];
-    found.extend_from_slice(&encode_with_tail(&bucket, &row));
+    found.extend_from_slice(&encode_with_tail(&bucket, told));
     Ok(found)
 }
 

@@ -1,17 +1,14 @@
 //! Changes of what is said of a version or a bucket.
 
 use karri_ring_meta::EvaluateError;
-use karri_ring_types::{DataId, Timestamp, VersionId};
+use karri_ring_types::{Timestamp, VersionId};
 
 use super::is_stale;
-use super::objects::discard;
 use super::versions::{self, bucket_state, refresh_current};
 use crate::api::is_archive;
-use crate::keys::{self, BUCKETS, BucketId, CONDEMNED, OPERATIONS, PARTS, VERSIONS};
-use crate::messages::{Answer, BucketChange, Change, MoveCommand, Refusal, UpdateCommand, Written};
-use crate::records::{
-    BucketRecord, Data, OperationRecord, PartRecord, VersionRecord, decode_with_tail, encode_with_tail,
-};
+use crate::keys::{self, BUCKETS, BucketId, OPERATIONS, VERSIONS};
+use crate::messages::{Answer, BucketChange, Change, Refusal, UpdateCommand, Written};
+use crate::records::{BucketRecord, OperationRecord, VersionRecord, decode_with_tail, encode_with_tail};
 use crate::rows::{Rows, load, store};
 use crate::{BucketState, LockMode, Retention, Versioning};
 
@@ -46,51 +43,6 @@ pub(super) fn update(
     Ok(Ok(written))
 }
 
-/// Names the bytes of a version that were written anew, and hands the former ones to the collector.
-pub(super) fn move_to_class(
-    rows: &mut dyn Rows,
-    command: MoveCommand,
-    now: Timestamp,
-) -> Result<Answer<Written>, EvaluateError> {
-    let MoveCommand { route, issued, operation, version, class, from, data, parts } = command;
-    let Some(bucket) = bucket_state(rows, &route)? else { return Ok(Err(Refusal::NoSuchBucket)) };
-    let note_key = keys::with_id(&route, operation.0);
-    if let Some(note) = load::<OperationRecord>(rows, OPERATIONS, &note_key)? {
-        return Ok(Ok(Written { told: note.told, modified: note.modified }));
-    }
-    if is_stale(issued, now) {
-        return Ok(Err(Refusal::Stale));
-    }
-    let Some((mut record, _)) = versions::version(rows, &route, version)? else {
-        return Ok(Err(Refusal::NoSuchVersion));
-    };
-    if record.data.garbage_id() != Some(from) {
-        return Ok(Err(Refusal::SourceChanged));
-    }
-    let mut written: Vec<Option<DataId>> = vec![data.garbage_id()];
-    for (_, row) in &parts {
-        written.push(decode_with_tail::<PartRecord>(row)?.0.data.garbage_id());
-    }
-    for id in written.into_iter().flatten() {
-        if rows.get(CONDEMNED, &keys::with_id(&route, id.0))?.is_some() {
-            return Ok(Err(Refusal::Condemned));
-        }
-    }
-    if let Data::Parts { data: upload, .. } = data {
-        for (number, row) in parts {
-            rows.put(PARTS, keys::part(&route, upload, number), row);
-        }
-    }
-    discard(rows, &route, std::mem::replace(&mut record.data, data), now);
-    record.description.storage_class = class;
-    record.restored_until = None;
-    rows.put(VERSIONS, keys::version(&route, version), encode_with_tail(&record, &[]));
-    refresh_current(rows, &route, &record)?;
-    let written = Written { told: bucket.told(record.null, version), modified: record.modified };
-    store(rows, OPERATIONS, note_key, &OperationRecord { since: now, modified: written.modified, told: written.told });
-    Ok(Ok(written))
-}
-
 fn apply(bucket: &BucketState, record: &mut VersionRecord, change: Change, now: Timestamp) -> Result<(), Refusal> {
     match change {
         Change::Tags(tags) => record.description.tags = tags,
@@ -99,9 +51,13 @@ fn apply(bucket: &BucketState, record: &mut VersionRecord, change: Change, now: 
             record.description.storage_class = class;
             record.restored_until = None;
         }
-        Change::Restore(until) => {
+        Change::Restore { until, again } => {
             if !record.description.storage_class.as_deref().is_some_and(is_archive) {
                 return Err(Refusal::NotArchived);
+            }
+            // Of racing requests one is told that it made the object readable.
+            if record.is_archived(now) == again {
+                return Err(Refusal::SourceChanged);
             }
             record.restored_until = Some(until);
         }

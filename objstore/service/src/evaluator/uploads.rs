@@ -17,7 +17,7 @@ use crate::records::{
     encode_with_tail,
 };
 use crate::rows::{Rows, Step, load, store};
-use crate::{Checksum, ChecksumType, OBJECT_SIZE_BYTES_MAX, PART_SIZE_BYTES_MIN};
+use crate::{Checksum, ChecksumType, OBJECT_SIZE_BYTES_MAX};
 
 /// Uploads that one attempt to delete a bucket aborts.
 const UPLOADS_PER_STEP_MAX: usize = 100;
@@ -157,7 +157,9 @@ pub(super) fn complete(
     let id = keys::with_id(route, command.upload.0);
     let Some(bucket) = bucket_state(rows, route)? else { return Ok(Err(Refusal::NoSuchBucket)) };
     if let Some(completed) = load::<Completed>(rows, COMPLETED, &id)? {
-        return Ok(Ok(completed));
+        // Whoever asked for other parts has not got them.
+        let is_same = etag_of(command.parts.iter().map(|listed| &listed.md5)) == completed.etag;
+        return Ok(if is_same { Ok(completed) } else { Err(Refusal::NoSuchUpload) });
     }
     let Some(upload) = load::<UploadRecord>(rows, UPLOADS, &id)? else {
         return Ok(Err(Refusal::NoSuchUpload));
@@ -237,17 +239,15 @@ fn assemble(
         Ok(found) => found,
         Err(refusal) => return Ok(Err(refusal)),
     };
-    let mut md5 = Md5::new();
-    let mut whole = Whole { size: 0, etag: Etag::Md5([0; 16]), checksum: None, runs: Vec::new(), unused };
+    let etag = etag_of(found.iter().map(|(_, part)| &part.md5));
+    let mut whole = Whole { size: 0, etag, checksum: None, runs: Vec::new(), unused };
     for (number, part) in &found {
-        md5.update(part.md5);
         whole.size = whole.size.saturating_add(part.size);
         match whole.runs.last_mut() {
             Some(run) if run.size == part.size && run.first + run.count == *number => run.count += 1,
             _ => whole.runs.push(PartRun { first: *number, count: 1, size: part.size }),
         }
     }
-    whole.etag = Etag::Parts(md5.finalize().into(), u16::try_from(found.len()).unwrap_or(u16::MAX));
     if whole.size > OBJECT_SIZE_BYTES_MAX {
         return Ok(Err(Refusal::EntityTooLarge));
     }
@@ -261,6 +261,14 @@ fn assemble(
         return Ok(Err(refusal));
     }
     Ok(Ok(whole))
+}
+
+/// The entity tag of an object of parts of these.
+fn etag_of<'a>(parts: impl ExactSizeIterator<Item = &'a [u8; 16]>) -> Etag {
+    let count = u16::try_from(parts.len()).unwrap_or(u16::MAX);
+    let mut md5 = Md5::new();
+    parts.for_each(|part| md5.update(part));
+    Etag::Parts(md5.finalize().into(), count)
 }
 
 fn wrong_checksum(command: &CompleteCommand, upload: &UploadRecord, computed: Option<&Checksum>) -> Option<Refusal> {
@@ -306,7 +314,7 @@ fn listed_parts(rows: &mut dyn Rows, command: &CompleteCommand) -> Result<Answer
         return Ok(Err(Refusal::InvalidPart { number }));
     }
     let (_, inner) = found.split_last().map_or((None, &found[..]), |(last, inner)| (Some(last), inner));
-    if let Some((number, part)) = inner.iter().find(|(_, part)| part.size < PART_SIZE_BYTES_MIN) {
+    if let Some((number, part)) = inner.iter().find(|(_, part)| part.size < command.part_size_min) {
         return Ok(Err(Refusal::EntityTooSmall { number: *number, size: part.size }));
     }
     Ok(Ok((found, unused)))

@@ -7,11 +7,12 @@ use bytes::Bytes;
 use karri_ring_meta::EvaluateError;
 use karri_ring_types::{Timestamp, VersionId};
 
+use super::moves;
 use super::objects::discard;
 use crate::keys::{self, BUCKETS, CURRENT, NULL_VERSIONS, OPERATIONS, VERSIONS};
 use crate::messages::{Answer, Refusal, Written};
 use crate::records::{
-    BucketRecord, CurrentRecord, OperationRecord, VersionRecord, decode, decode_with_tail, encode_with_tail,
+    BucketRecord, CurrentRecord, Data, OperationRecord, VersionRecord, decode, decode_with_tail, encode_with_tail,
 };
 use crate::rows::{Rows, Step, load, store};
 use crate::{BucketState, VersionRef, Versioning};
@@ -210,7 +211,7 @@ fn replace_null(
     if record.lock.holds(now, false) {
         return Ok(Err(Refusal::Locked));
     }
-    drop_row(rows, route, bucket, record, now, true);
+    drop_row(rows, route, bucket, record, now, true)?;
     Ok(Ok(()))
 }
 
@@ -222,8 +223,11 @@ pub(super) fn drop_row(
     record: VersionRecord,
     now: Timestamp,
     data_too: bool,
-) {
+) -> Result<(), EvaluateError> {
     let VersionRecord { version, modified, null, data, .. } = record;
+    if matches!(data, Data::Parts { .. }) {
+        moves::give_up(rows, route, version, now)?;
+    }
     if data_too {
         discard(rows, route, data, now);
     }
@@ -232,6 +236,7 @@ pub(super) fn drop_row(
         let note = OperationRecord { since: now, modified, told: bucket.told(null, version) };
         store(rows, OPERATIONS, keys::with_id(route, version.0), &note);
     }
+    Ok(())
 }
 
 /// Removes a version for good; the one before it becomes current if this was the newest.
@@ -243,7 +248,7 @@ pub(super) fn remove(
     now: Timestamp,
 ) -> Result<(), EvaluateError> {
     let (version, null, was_object) = (record.version, record.null, !record.delete_marker);
-    drop_row(rows, route, bucket, record, now, true);
+    drop_row(rows, route, bucket, record, now, true)?;
     if bucket.versioning == Versioning::Unversioned {
         rows.delete(CURRENT, route.to_vec());
         return Ok(());

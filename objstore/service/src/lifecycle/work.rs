@@ -92,6 +92,13 @@ pub struct LifecycleBucket {
     pub progress: LifecycleProgress,
 }
 
+impl LifecycleBucket {
+    /// What tells it from other buckets.
+    pub fn key(&self) -> &[u8] {
+        &self.id.0
+    }
+}
+
 /// The buckets with rules among up to `limit` buckets of a range that this node leads, after a key; and where to go
 /// on.
 ///
@@ -110,9 +117,9 @@ pub(crate) fn bucket_rows(
     after: &[u8],
     limit: usize,
 ) -> Result<(Vec<LifecycleBucket>, Option<Vec<u8>>), EvaluateError> {
-    let mut seen: Vec<(BucketId, Versioning)> = Vec::new();
+    let mut seen: Vec<BucketId> = Vec::new();
     let mut more = false;
-    rows.scan(BUCKETS, after, &[], &mut |key, row| {
+    rows.scan(BUCKETS, after, &[], &mut |key, _| {
         if seen.len() == limit {
             more = true;
             return Ok(Step::Stop);
@@ -120,20 +127,25 @@ pub(crate) fn bucket_rows(
         if key != after
             && let Ok(id) = key.try_into()
         {
-            seen.push((BucketId(id), decode::<BucketRecord>(row)?.state.versioning));
+            seen.push(BucketId(id));
         }
         Ok(Step::Next)
     })?;
-    let next = seen.last().filter(|_| more).map(|(id, _)| id.0.to_vec());
+    let next = seen.last().filter(|_| more).map(|id| id.0.to_vec());
     let mut found = Vec::new();
-    for (id, versioning) in seen {
-        let row = rows.get(BUCKET_CONFIGS, &keys::config(id, BucketConfigKind::Lifecycle.row()))?;
-        if let Some(row) = row {
-            let progress = load(rows, LIFECYCLE, &id.0)?.unwrap_or_default();
-            found.push(LifecycleBucket { id, versioning, lifecycle: decode(&row)?, progress });
-        }
+    for id in seen {
+        found.extend(bucket_row(rows, id)?);
     }
     Ok((found, next))
+}
+
+/// A bucket, if it is there and has rules.
+fn bucket_row(rows: &mut dyn Rows, id: BucketId) -> Result<Option<LifecycleBucket>, EvaluateError> {
+    let Some(record) = load::<BucketRecord>(rows, BUCKETS, &id.0)? else { return Ok(None) };
+    let row = rows.get(BUCKET_CONFIGS, &keys::config(id, BucketConfigKind::Lifecycle.row()))?;
+    let Some(row) = row else { return Ok(None) };
+    let progress = load(rows, LIFECYCLE, &id.0)?.unwrap_or_default();
+    Ok(Some(LifecycleBucket { id, versioning: record.state.versioning, lifecycle: decode(&row)?, progress }))
 }
 
 /// What is due in up to `limit` rows of a bucket in a range that this node leads.
@@ -159,7 +171,11 @@ pub(crate) fn page_rows(
     now: Timestamp,
     day: LifecycleDay,
 ) -> Result<LifecyclePage, EvaluateError> {
-    let mut pass = Pass { bucket, now, day, actions: Vec::new() };
+    // Its rules may have been changed since the pass began, or taken away.
+    let Some(bucket) = bucket_row(rows, bucket.id)? else {
+        return Ok(LifecyclePage { actions: Vec::new(), next: None });
+    };
+    let mut pass = Pass { bucket: &bucket, now, day, actions: Vec::new() };
     let next = match cursor {
         Cursor::Versions(after, before) => pass.versions(rows, after, *before, limit)?,
         Cursor::Uploads(after) => pass.uploads(rows, after, limit)?,

@@ -1,18 +1,23 @@
 //! Classes that are kept in their own ways: writing, copying and moving.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
-use karri_ring_types::{ExtentId, Redundancy, VersionId};
+use karri_ring_types::{Clock, ExtentId, Redundancy, VersionId};
 
-use super::support::{BUCKET, Fate, World, collect, content, get_request, put_request, world_with};
+use super::support::{
+    BUCKET, Fate, MemoryRows, World, collect, content, get_request, put_request, world_of, world_with,
+};
 use super::uploads::{begin_in, finish, send};
-use crate::keys::{GARBAGE, PARTS, RELEASED, VERSIONS};
+use crate::keys::{GARBAGE, MOVES, PARTS, RELEASED, VERSIONS};
+use crate::maintenance::expired_rows;
 use crate::messages::Refusal;
 use crate::{
-    CopyRequest, Encryption, GetRequest, ObjectInfo, PART_SIZE_BYTES_MIN, PutRequest, ServiceError, StorageClasses,
-    Versioning,
+    CopyRequest, DeleteItem, DeleteRequest, Encryption, GetRequest, ObjectInfo, PART_SIZE_BYTES_MIN, PutRequest,
+    ServiceConfig, ServiceError, StorageClasses, Versioning,
 };
 
 const RS: Redundancy = Redundancy::Stripe { data: 4, parity: 2 };
@@ -20,9 +25,13 @@ const TWO: Redundancy = Redundancy::Copies(2);
 const SIZE: usize = 250_000;
 
 async fn world() -> World {
+    world_with(classes()).await
+}
+
+fn classes() -> StorageClasses {
     let classes = [("STANDARD_IA", RS), ("REDUCED_REDUNDANCY", TWO), ("GLACIER", RS)];
     let classes: BTreeMap<String, Redundancy> = classes.map(|(class, scheme)| (class.to_owned(), scheme)).into();
-    world_with(StorageClasses::new(classes).expect("classes")).await
+    StorageClasses::new(classes).expect("classes")
 }
 
 /// How the extents that there are are kept.
@@ -197,6 +206,94 @@ async fn a_copy_of_another_class_has_bytes_of_its_own() {
         for key in ["a", "b"] {
             assert_eq!(info(&world, key).await.storage_class, "STANDARD_IA");
             assert_eq!(world.get(key).await.expect("whole"), bytes);
+        }
+    }
+}
+
+/// An object of so many small parts, of which each fiftieth is in an extent; with its bytes.
+async fn object_of_parts(world: &World, count: u16) -> Vec<u8> {
+    let upload = begin_in(world, None).await;
+    let (mut listed, mut bytes) = (Vec::new(), Vec::new());
+    for number in 1..=count {
+        let body = content(if number % 50 == 0 { LARGE_PART } else { 100 + usize::from(number % 7) });
+        listed.push(send(world, &upload, number, &body).await);
+        bytes.extend_from_slice(&body);
+    }
+    finish(world, &upload, listed).await.expect("an object");
+    bytes
+}
+
+const LARGE_PART: usize = 40_000;
+
+async fn world_of_small_parts() -> World {
+    world_of(ServiceConfig { classes: classes(), part_size_bytes_min: 1, ..ServiceConfig::default() }).await
+}
+
+#[tokio::test]
+async fn an_object_of_10_000_parts_moves_and_goes_on_where_it_was_cut_off() {
+    let world = world_of_small_parts().await;
+    let bytes = object_of_parts(&world, 10_000).await;
+    let before = info(&world, "k").await;
+    let written = || world.extents.written.load(Ordering::SeqCst);
+    let once = 200 * LARGE_PART as u64;
+    assert_eq!(written(), once);
+    for stages in [0, 50, 90] {
+        world.meta.stages_left.store(stages, Ordering::SeqCst);
+        assert!(try_move(&world, "k", "STANDARD_IA").await.is_err(), "cut off");
+        assert_eq!(info(&world, "k").await, before);
+        world.collect_garbage().await;
+    }
+    assert_eq!(kept(&world), [Redundancy::Cluster, RS], "what was moved stays");
+    world.meta.stages_left.store(u64::MAX, Ordering::SeqCst);
+    move_to(&world, "k", "STANDARD_IA").await;
+    // Of a batch that was not kept two parts are in extents.
+    assert!((2 * once..=2 * once + 3 * 2 * LARGE_PART as u64).contains(&written()), "{} for {once}", written());
+    world.collect_garbage().await;
+    assert_eq!((kept(&world), world.extent_count()), (vec![RS], 200));
+    assert_eq!((world.meta.count(PARTS), world.meta.count(MOVES)), (10_000, 0));
+    assert_eq!(info(&world, "k").await, ObjectInfo { storage_class: "STANDARD_IA".into(), ..before });
+    assert!(world.get("k").await.expect("whole") == bytes);
+}
+
+#[tokio::test]
+async fn a_move_that_is_not_ended_leaves_nothing() {
+    for ending in ["deleted", "replaced", "moved elsewhere", "forgotten"] {
+        let world = world_of_small_parts().await;
+        let bytes = object_of_parts(&world, 200).await;
+        world.meta.stages_left.store(2, Ordering::SeqCst);
+        assert!(try_move(&world, "k", "STANDARD_IA").await.is_err(), "cut off");
+        world.meta.stages_left.store(u64::MAX, Ordering::SeqCst);
+        assert_eq!((world.meta.count(PARTS), world.meta.count(MOVES)), (200 + 128, 1));
+        let parts = match ending {
+            "deleted" => {
+                let item = DeleteItem { key: "k".into(), ..Default::default() };
+                world.service.delete_object(DeleteRequest { bucket: BUCKET.into(), item }).await.expect("deleted");
+                0
+            }
+            "replaced" => {
+                put_as(&world, "k", None, &content(3)).await;
+                0
+            }
+            "moved elsewhere" => {
+                move_to(&world, "k", "REDUCED_REDUNDANCY").await;
+                200
+            }
+            _ => {
+                world.clock.advance(Duration::from_secs(4 * 24 * 3600));
+                let expired = {
+                    let state = world.meta.state.lock();
+                    let mut rows = MemoryRows::new(&state, false, Vec::new(), None);
+                    expired_rows(&mut rows, Bound::Unbounded, 1000, world.clock.now()).expect("readable").0
+                };
+                world.service.expire(expired).await.expect("expired");
+                200
+            }
+        };
+        world.collect_garbage().await;
+        assert_eq!((world.meta.count(PARTS), world.meta.count(MOVES)), (parts, 0), "{ending}");
+        assert_eq!(world.extent_count(), parts / 50, "{ending}");
+        if parts > 0 {
+            assert!(world.get("k").await.expect("whole") == bytes, "{ending}");
         }
     }
 }

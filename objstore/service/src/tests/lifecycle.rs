@@ -9,9 +9,9 @@ use super::support::{BUCKET, MemoryRows, World, content, put_request, world};
 use crate::keys::{LIFECYCLE, UPLOADS, VERSIONS};
 use crate::lifecycle::{bucket_rows, page_rows};
 use crate::{
-    BucketConfigKind, BucketLock, CreateUploadRequest, Cursor, DeleteItem, DeleteRequest, Lifecycle, LifecycleDay,
-    LifecycleFilter, LifecycleProgress, LifecycleRule, LifecycleTime, ListRequest, ListVersionsRequest, LockMode,
-    NoncurrentTime, ObjectLock, ObjectRef, PutRequest, Retention, Versioning,
+    BucketConfigKind, BucketLock, CreateUploadRequest, Cursor, DeleteItem, DeleteRequest, Lifecycle, LifecycleBucket,
+    LifecycleDay, LifecycleFilter, LifecycleProgress, LifecycleRule, LifecycleTime, ListRequest, ListVersionsRequest,
+    LockMode, NoncurrentTime, ObjectLock, ObjectRef, PutRequest, Retention, Versioning,
 };
 
 /// A day of ten seconds.
@@ -223,4 +223,32 @@ async fn uploads_are_given_up_and_classes_change() {
     world.service.delete_bucket_config(BUCKET, BucketConfigKind::Lifecycle).await.expect("deleted");
     world.service.delete_bucket(BUCKET).await.expect("empty");
     assert_eq!(world.meta.count(LIFECYCLE), 0);
+}
+
+#[tokio::test]
+async fn rules_that_are_taken_away_in_the_midst_of_a_pass_do_nothing_more() {
+    let world = world().await;
+    for key in ["a", "b", "c"] {
+        world.put(key, &content(3)).await;
+    }
+    world.rules(vec![expire_after(1)]).await;
+    world.days(1).await;
+    let page = |cursor: Cursor, rules: &LifecycleBucket| {
+        let state = world.meta.state.lock();
+        let mut rows = MemoryRows::new(&state, false, Vec::new(), None);
+        page_rows(&mut rows, rules, cursor, 2, world.clock.now(), day()).expect("readable")
+    };
+    let bucket = {
+        let state = world.meta.state.lock();
+        let mut rows = MemoryRows::new(&state, false, Vec::new(), None);
+        bucket_rows(&mut rows, &[], 10).expect("readable").0.remove(0)
+    };
+    let first = page(Cursor::start(), &bucket);
+    assert_eq!(first.actions.len(), 2);
+    let cursor = first.next.expect("more");
+    world.rules(vec![expire_after(9)]).await;
+    assert_eq!(page(cursor.clone(), &bucket).actions, [], "the rule is another one now");
+    world.service.delete_bucket_config(BUCKET, BucketConfigKind::Lifecycle).await.expect("gone");
+    let rest = page(cursor, &bucket);
+    assert_eq!((rest.actions.len(), rest.next), (0, None));
 }

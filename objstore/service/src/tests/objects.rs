@@ -56,6 +56,22 @@ async fn small_puts_are_one_command() {
 }
 
 #[tokio::test]
+async fn a_head_brings_no_bytes_of_the_object() {
+    let world = world().await;
+    let put = world.put("k", &content(32 << 10)).await;
+    for before_heads in [false, true] {
+        world.meta.before_heads.store(before_heads, Ordering::SeqCst);
+        let info = world.service.head_object(get_request("k")).await.expect("there").info;
+        assert_eq!((info.size, info.etag), (32 << 10, put.etag.clone()));
+        // An earlier version's leader is asked as ever, and answers so.
+        let answer_bytes = world.meta.answer_bytes.load(Ordering::SeqCst);
+        assert_eq!(answer_bytes > 1024, before_heads, "{answer_bytes} bytes");
+    }
+    assert!(matches!(world.service.head_object(get_request("none")).await, Err(ServiceError::NoSuchKey)));
+    assert_eq!(world.get("k").await.expect("got"), content(32 << 10));
+}
+
+#[tokio::test]
 async fn ranges_are_parts_of_the_whole() {
     let world = world().await;
     for size in [10, 250_001] {

@@ -11,11 +11,11 @@ use crate::{
 };
 
 fn quota(bytes: Option<u64>, versions: Option<u64>) -> Quota {
-    Quota { bucket_bytes: bytes, bucket_versions: versions }
+    Quota { bucket_bytes: bytes, bucket_versions: versions, account: None }
 }
 
-async fn put_within(world: &World, key: &str, size: usize, quota: Quota) -> Result<Option<VersionRef>, ServiceError> {
-    let put = PutRequest { quota, ..put_request(key) };
+async fn put_within(world: &World, key: &str, size: usize, quota: &Quota) -> Result<Option<VersionRef>, ServiceError> {
+    let put = PutRequest { quota: quota.clone(), ..put_request(key) };
     world.service.put_object(put, &mut Some(content(size))).await.map(|outcome| outcome.version)
 }
 
@@ -51,7 +51,7 @@ async fn of_32_writers_exactly_the_allowed_ones_succeed() {
     for (limit, name) in [(quota(None, Some(1_510)), "n"), (quota(Some(1_510 + 20 * 100), None), "b")] {
         let keys: Vec<String> = (0..32).map(|number| format!("{name}{number}")).collect();
         let size = if name == "n" { 1 } else { 100 };
-        let results = join_all(keys.iter().map(|key| put_within(&world, key, size, limit))).await;
+        let results = join_all(keys.iter().map(|key| put_within(&world, key, size, &limit))).await;
         let allowed = if name == "n" { 10 } else { 20 };
         assert_eq!(results.iter().filter(|result| result.is_ok()).count(), allowed, "{name}");
         assert_eq!(results.iter().filter(|result| is_over(result)).count(), 32 - allowed, "{name}");
@@ -63,25 +63,25 @@ async fn of_32_writers_exactly_the_allowed_ones_succeed() {
 async fn what_is_counted_is_what_is_there() {
     let world = world().await;
     let most = quota(Some(1_000), Some(3));
-    put_within(&world, "a", 400, most).await.expect("within");
-    put_within(&world, "b", 600, most).await.expect("within");
-    assert!(is_over(&put_within(&world, "a", 401, most).await));
-    put_within(&world, "a", 300, most).await.expect("a smaller one in its place");
+    put_within(&world, "a", 400, &most).await.expect("within");
+    put_within(&world, "b", 600, &most).await.expect("within");
+    assert!(is_over(&put_within(&world, "a", 401, &most).await));
+    put_within(&world, "a", 300, &most).await.expect("a smaller one in its place");
     assert_eq!(usage(&world), Some((900, 2)));
     // Without a quota of one's own, one may; whoever has one may then still make it less.
     world.put("c", &content(70_000)).await;
     assert_eq!(usage(&world), Some((70_900, 3)));
-    assert!(is_over(&put_within(&world, "a", 301, most).await));
-    put_within(&world, "a", 299, most).await.expect("less");
+    assert!(is_over(&put_within(&world, "a", 301, &most).await));
+    put_within(&world, "a", 299, &most).await.expect("less");
     delete(&world, "c", None).await;
     assert_eq!(usage(&world), Some((899, 2)));
 
     world.service.set_versioning(BUCKET, Versioning::Enabled).await.expect("set");
-    let version = put_within(&world, "a", 101, most).await.expect("within");
+    let version = put_within(&world, "a", 101, &most).await.expect("within");
     assert_eq!(usage(&world), Some((1_000, 3)));
     delete(&world, "a", None).await;
     assert_eq!(usage(&world), Some((1_000, 3)), "a marker hides and counts nothing");
-    assert!(is_over(&put_within(&world, "d", 0, most).await));
+    assert!(is_over(&put_within(&world, "d", 0, &most).await));
     delete(&world, "a", version).await;
     assert_eq!(usage(&world), Some((899, 2)));
     world.service.set_versioning(BUCKET, Versioning::Suspended).await.expect("set");

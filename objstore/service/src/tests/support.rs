@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -16,9 +16,9 @@ use parking_lot::Mutex;
 
 use crate::evaluator::{self, answer_directory, evaluate_directory};
 use crate::maintenance::{WorkList, work_rows};
-use crate::messages::Command;
+use crate::messages::{Command, Query};
 use crate::ports::{Extents, Meta, Sink};
-use crate::records::decode_with_tail;
+use crate::records::{decode, decode_with_tail};
 use crate::rows::{Rows, Step, Visit};
 use crate::{
     ByteSource, CallerKeys, Checksum, CreateBucketRequest, GetOutcome, GetRequest, KeyFault, NamedKey, NamedKeys,
@@ -102,6 +102,12 @@ pub(crate) struct MemoryMeta {
     pub(crate) commands: AtomicU64,
     /// What happens to the next commit of a version.
     pub(crate) next_commit: Mutex<Fate>,
+    /// Commands that keep parts of a move and are not lost.
+    pub(crate) stages_left: AtomicU64,
+    /// Bytes of the last answer to a query.
+    pub(crate) answer_bytes: AtomicUsize,
+    /// Whether leaders are of the version before [`Query::Head`].
+    pub(crate) before_heads: AtomicBool,
 }
 
 /// What happens to a command.
@@ -135,10 +141,20 @@ impl Meta for MemoryMeta {
     async fn execute(&self, route: Route, evaluator: EvaluatorId, command: Bytes) -> Result<Bytes, ServiceError> {
         let (system, start, end) = self.bounds(&route);
         let mut first = None;
-        self.commands.fetch_add(1, Ordering::SeqCst);
+        let number = self.commands.fetch_add(1, Ordering::SeqCst);
+        // Other requests come between.
+        for _ in 0..number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 62 {
+            tokio::task::yield_now().await;
+        }
         let is_commit = evaluator == ObjectService::EVALUATOR
             && matches!(decode_with_tail::<Command>(&command), Ok((Command::Put(_) | Command::Move(_), _)));
         let fate = if is_commit { std::mem::take(&mut *self.next_commit.lock()) } else { Fate::Answered };
+        if let Ok((Command::Stage(stage), _)) = decode_with_tail::<Command>(&command)
+            && !stage.parts.is_empty()
+            && self.stages_left.fetch_sub(1, Ordering::SeqCst) == 0
+        {
+            return Err(ServiceError::Unavailable);
+        }
         if fate == Fate::Lost {
             return Err(ServiceError::Unavailable);
         }
@@ -169,10 +185,17 @@ impl Meta for MemoryMeta {
         let state = self.state.lock();
         let mut rows = MemoryRows::new(&state, system, start, end);
         let reply = match evaluator {
-            ObjectService::EVALUATOR => evaluator::answer(&mut rows, &query),
+            ObjectService::EVALUATOR => {
+                let is_head = matches!(decode(&query), Ok(Query::Head { .. }));
+                match is_head && self.before_heads.load(Ordering::SeqCst) {
+                    true => Err(EvaluateError::Malformed("unreadable".to_owned())),
+                    false => evaluator::answer(&mut rows, &query),
+                }
+            }
             _ => answer_directory(&mut rows, &query),
         };
         assert!(rows.writes.is_empty(), "a query wrote");
+        self.answer_bytes.store(reply.as_ref().map_or(0, Vec::len), Ordering::SeqCst);
         reply.map(Bytes::from).map_err(|error| ServiceError::Internal(error.to_string()))
     }
 }
@@ -276,6 +299,11 @@ pub(crate) async fn world() -> World {
 
 /// As [`world`], with classes that are kept in their own ways.
 pub(crate) async fn world_with(classes: StorageClasses) -> World {
+    world_of(ServiceConfig { classes, ..ServiceConfig::default() }).await
+}
+
+/// As [`world`], with a configuration.
+pub(crate) async fn world_of(config: ServiceConfig) -> World {
     let clock = Arc::new(ManualClock::new(Timestamp(1_800_000_000_000)));
     let meta = Arc::new(MemoryMeta {
         state: Mutex::default(),
@@ -284,11 +312,14 @@ pub(crate) async fn world_with(classes: StorageClasses) -> World {
         times: AtomicU64::new(2),
         commands: AtomicU64::new(0),
         next_commit: Mutex::default(),
+        stages_left: AtomicU64::new(u64::MAX),
+        answer_bytes: AtomicUsize::new(0),
+        before_heads: AtomicBool::new(false),
     });
     let extents = Arc::new(MemoryExtents::default());
     let rng = Arc::new(SeededRng::new(1));
     let cluster_key = Some(ClusterKey::generate(&SeededRng::new(9)));
-    let config = ServiceConfig { cluster_key, classes, ..ServiceConfig::default() };
+    let config = ServiceConfig { cluster_key, ..config };
     let service = ObjectService::over(meta.clone(), extents.clone(), clock.clone(), rng, config);
     let world = World { service, meta, extents, clock };
     world.service.create_bucket(new_bucket(BUCKET, "me")).await.expect("created");

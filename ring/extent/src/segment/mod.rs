@@ -4,10 +4,13 @@
 //! It knows no rows: which chunk is where is kept by the caller, who tells here what it keeps and what it lets go.
 
 mod file;
+#[cfg(test)]
+mod golden_tests;
 mod record;
 mod scan;
+mod table;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,6 +24,8 @@ use self::file::{Draft, SegmentFile};
 use self::record::SegmentKey;
 pub(crate) use self::record::{Place, SegmentId};
 pub(crate) use self::scan::{Found, Scan};
+pub(crate) use self::table::Changes;
+use self::table::Table;
 use crate::records::{ExtentHeader, Run};
 use crate::store::ExtentError;
 
@@ -34,29 +39,6 @@ const LARGE_RUN_BYTES_MIN: usize = 2 << 20;
 const OPEN_FILES_MAX: usize = 2048;
 /// Bytes beyond the chunks of a segment that are worth looking for.
 const WASTE_BYTES_MIN: u64 = 8 << 20;
-
-/// What is known of a segment.
-#[derive(Default)]
-struct Entry {
-    /// Chunks that are wanted, and the space that they take.
-    chunks: u64,
-    bytes: u64,
-    /// Records of which the caller has not said yet whether it keeps them.
-    undecided: u32,
-    /// It takes no more records.
-    full: bool,
-    /// Its rows are durable by themselves: it need not be read again at the next start.
-    closed: bool,
-}
-
-/// What became of a segment by a change: the caller has something to do about it.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Changes {
-    /// All its records are decided on: once the rows are durable it is to be closed.
-    pub(crate) to_close: Vec<SegmentId>,
-    /// Closed, and nothing in it is wanted.
-    pub(crate) to_remove: Vec<SegmentId>,
-}
 
 /// A run that is on the disk, at these places, until the caller decides.
 #[must_use]
@@ -82,7 +64,7 @@ struct Lane {
 pub(crate) struct Segments {
     dir: DiskPath,
     size_bytes_max: u64,
-    table: Mutex<BTreeMap<SegmentId, Entry>>,
+    table: Table,
     lanes: Vec<Mutex<Option<Lane>>>,
     next: AtomicU64,
     files: Cache<SegmentId, Arc<dyn DiskFile>>,
@@ -98,19 +80,22 @@ impl Segments {
 
     fn open_with(dir: DiskPath, closed: &[SegmentId], size_bytes_max: u64) -> io::Result<(Self, Vec<SegmentId>)> {
         dir.create_dir_all()?;
-        let mut table = BTreeMap::new();
+        let table = Table::default();
+        let mut found = Vec::new();
         for path in dir.list()? {
             let name = path.as_path().file_name().and_then(|name| name.to_str());
             if let Some(id) = name.and_then(SegmentId::of_file_name) {
-                table.insert(id, Entry { full: true, closed: closed.contains(&id), ..Entry::default() });
+                table.found(id, closed.contains(&id));
+                found.push(id);
             }
         }
-        let unread = table.iter().filter(|(_, entry)| !entry.closed).map(|(id, _)| *id).collect();
-        let last = table.keys().chain(closed).map(|id| id.0).max().unwrap_or(0);
+        found.sort_unstable();
+        let last = found.iter().chain(closed).map(|id| id.0).max().unwrap_or(0);
+        let unread = found.into_iter().filter(|id| !closed.contains(id)).collect();
         let segments = Self {
             dir,
             size_bytes_max,
-            table: Mutex::new(table),
+            table,
             lanes: (0..LANES).map(|_| Mutex::new(None)).collect(),
             next: AtomicU64::new(last + 1),
             files: Cache::new(OPEN_FILES_MAX),
@@ -130,8 +115,8 @@ impl Segments {
         match file.write(draft) {
             Ok(places) => Ok(Appended { segment: file.id, places, filled }),
             Err(error) => {
-                // Nobody points at what was written; closing it can wait for the next run in the segment.
-                self.entry(file.id, |entry| entry.undecided -= 1);
+                // Nobody points at what was written.
+                self.table.fail(file.id);
                 Err(error.into())
             }
         }
@@ -143,65 +128,31 @@ impl Segments {
         if !kept {
             self.punch(&places);
         }
-        let mut changes = Changes { to_close: filled.into_iter().collect(), to_remove: Vec::new() };
-        self.entry(segment, |entry| {
-            entry.undecided -= 1;
-            if kept {
-                entry.chunks += places.len() as u64;
-                entry.bytes += places.iter().map(space_bytes).sum::<u64>();
-            }
-            if entry.full && entry.undecided == 0 && !entry.closed {
-                changes.to_close.push(segment);
-            }
-        });
+        let mut changes = self.table.decide(segment, if kept { &places } else { &[] });
+        changes.to_close.extend(filled);
         changes
     }
 
     /// Chunks that durable rows name, found at the start.
     pub(crate) fn count(&self, place: &Place) {
-        self.entry(place.segment, |entry| {
-            entry.chunks += 1;
-            entry.bytes += space_bytes(place);
-        });
+        self.table.count(place);
     }
 
     /// Gives back the space of chunks that no row names any more.
     pub(crate) fn release(&self, places: &[Place]) -> Changes {
         self.punch(places);
-        let mut changes = Changes::default();
-        let mut table = self.table.lock();
-        for place in places {
-            let Some(entry) = table.get_mut(&place.segment) else { continue };
-            assert!(entry.chunks > 0, "a chunk is released that was never kept");
-            entry.chunks -= 1;
-            entry.bytes -= space_bytes(place);
-            if entry.closed && entry.chunks == 0 {
-                changes.to_remove.push(place.segment);
-            }
-        }
-        changes
+        self.table.release(places)
     }
 
     /// The rows of a full segment are durable.
     pub(crate) fn close(&self, segment: SegmentId) -> Changes {
-        let mut changes = Changes::default();
-        self.entry(segment, |entry| {
-            entry.closed = true;
-            if entry.chunks == 0 {
-                changes.to_remove.push(segment);
-            }
-        });
-        changes
+        self.table.close(segment)
     }
 
     /// Removes the file of a closed segment that holds nothing; its number is not used again.
     pub(crate) fn remove(&self, segment: SegmentId) -> io::Result<()> {
-        {
-            let mut table = self.table.lock();
-            if !table.get(&segment).is_some_and(|entry| entry.closed && entry.chunks == 0) {
-                return Ok(());
-            }
-            table.remove(&segment);
+        if !self.table.take_empty(segment) {
+            return Ok(());
         }
         self.files.remove(&segment);
         self.dir.join(segment.file_name()).remove()
@@ -209,19 +160,17 @@ impl Segments {
 
     /// All segments that are closed and hold nothing.
     pub(crate) fn empty(&self) -> Vec<SegmentId> {
-        let table = self.table.lock();
-        table.iter().filter(|(_, entry)| entry.closed && entry.chunks == 0).map(|(id, _)| *id).collect()
+        self.table.empty()
     }
 
     /// Closed segments that take much more of the disk than their chunks do: a crash came before something was punched
     /// out.
     pub(crate) fn wasteful(&self) -> io::Result<Vec<SegmentId>> {
-        let table = self.table.lock();
         let mut found = Vec::new();
-        for (id, entry) in table.iter().filter(|(_, entry)| entry.closed) {
+        for (id, bytes) in self.table.closed() {
             let taken = self.dir.join(id.file_name()).open_file()?.taken_bytes()?;
-            if taken > entry.bytes + entry.bytes / 16 + WASTE_BYTES_MIN {
-                found.push(*id);
+            if taken > bytes + bytes / 16 + WASTE_BYTES_MIN {
+                found.push(id);
             }
         }
         Ok(found)
@@ -248,6 +197,25 @@ impl Segments {
 
     fn opened(&self, segment: SegmentId) -> io::Result<Arc<dyn DiskFile>> {
         self.files.get_or_insert_with(&segment, || self.dir.join(segment.file_name()).open_file())
+    }
+
+    /// Whether the file of a place is there and long enough. Of one that is not, nothing is kept open any more, so that
+    /// reads see what the folder has.
+    pub(crate) fn is_there(&self, place: &Place) -> bool {
+        let end = place.offset + u64::from(place.length);
+        let file = self.dir.join(place.segment.file_name()).open_file();
+        let there = file.and_then(|file| file.length()).is_ok_and(|length| length >= end);
+        if !there {
+            self.files.remove(&place.segment);
+            for lane in &self.lanes {
+                let mut lane = lane.lock();
+                if let Some(lost) = lane.take_if(|lane| lane.file.id == place.segment) {
+                    // It is closed at the next start.
+                    let _ = self.table.fill(lost.file.id);
+                }
+            }
+        }
+        there
     }
 
     /// Changes whenever something was taken out: what was read across a change may be nothing.
@@ -292,31 +260,19 @@ impl Segments {
         let fits = |lane: &Lane| !lane.file.has_failed() && lane.end + bytes <= self.size_bytes_max;
         if !lane.as_ref().is_some_and(fits) {
             if let Some(full) = lane.take() {
-                self.entry(full.file.id, |entry| {
-                    entry.full = true;
-                    filled = (entry.undecided == 0).then_some(full.file.id);
-                });
+                filled = self.table.fill(full.file.id);
             }
             let id = SegmentId(self.next.fetch_add(1, Ordering::Relaxed));
             let file = Arc::new(SegmentFile::create(&self.dir, id, SegmentKey::of(id, extent))?);
-            self.table.lock().insert(id, Entry::default());
+            self.table.add(id);
             *lane = Some(Lane { file, end: BLOCK_BYTES });
         }
         let lane = lane.as_mut().expect("made above");
         let offset = lane.end;
         lane.end += bytes;
-        self.entry(lane.file.id, |entry| entry.undecided += 1);
+        self.table.begin(lane.file.id);
         Ok(Reserved { file: lane.file.clone(), offset, filled })
     }
-
-    fn entry(&self, segment: SegmentId, change: impl FnOnce(&mut Entry)) {
-        change(self.table.lock().entry(segment).or_default());
-    }
-}
-
-fn space_bytes(place: &Place) -> u64 {
-    let (start, end) = place.space();
-    end - start
 }
 
 #[cfg(test)]

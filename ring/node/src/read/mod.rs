@@ -25,6 +25,11 @@ const BATCH_CHUNKS: u32 = 4;
 /// Batches that are fetched at once: one is being consumed, the others are read ahead.
 const READ_AHEAD_BATCHES: usize = 2;
 
+/// Most bytes that one reader of a body has in memory: the batches ahead, the one whose chunks are being consumed, and a
+/// chunk that the consumer works on.
+pub const READ_AHEAD_BYTES_MAX: u64 =
+    ((READ_AHEAD_BATCHES + 1) * BATCH_CHUNKS as usize * CHUNK_SIZE_BYTES + CHUNK_SIZE_BYTES) as u64;
+
 /// How long the first round waits for a holder that hangs before it asks the next one.
 const HEDGE_AFTER: Duration = Duration::from_secs(1);
 /// Rounds through all holders while one of them does not answer.

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use futures::StreamExt;
 use karri_ring_extent::ExtentHeader;
-use karri_ring_types::ExtentId;
+use karri_ring_types::{ExtentId, Step, failpoint};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
@@ -73,9 +73,11 @@ impl Repairer {
                 }
                 _ => self.fetch_good(self.local(), id, index, &[digest]).await?,
             };
+            failpoint(Step::RepairReplacing);
             for chunk in good {
                 self.holder.store().replace_chunk(id, index, chunk).await.map_err(Refusal::from)?;
             }
+            failpoint(Step::RepairReplaced);
             if !self.holder.store().verify_chunk(id, index, digest).await.map_err(Refusal::from)? {
                 return Err(CallError::Refused(Refusal::Failed(format!("chunk {index} is bad again"))));
             }

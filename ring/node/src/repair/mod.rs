@@ -9,6 +9,7 @@ mod scrub;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use karri_ring_types::{ExtentId, NodeId};
@@ -66,11 +67,20 @@ pub(crate) struct Repairer {
     missing_since: Mutex<HashMap<ExtentId, Duration>>,
     /// Extents that are being pulled or deleted: several peers and readers may tell of the same one at once.
     in_hand: Mutex<HashSet<ExtentId>>,
+    /// When the scrub last came to its end, in milliseconds since 1970; 0: not yet.
+    pub(crate) scrub_finished: AtomicU64,
 }
 
 impl Repairer {
     pub(crate) fn new(shared: Arc<Shared>, holder: Holder, config: RepairConfig) -> Self {
-        Self { shared, holder, config, missing_since: Mutex::default(), in_hand: Mutex::default() }
+        Self {
+            shared,
+            holder,
+            config,
+            missing_since: Mutex::default(),
+            in_hand: Mutex::default(),
+            scrub_finished: AtomicU64::new(0),
+        }
     }
 
     fn local(&self) -> NodeId {

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use karri_ring_extent::ExtentHeader;
-use karri_ring_types::{CHUNK_SIZE_BYTES, Digest, ExtentId, NodeId, RUN_SIZE_BYTES, chunk_count};
+use karri_ring_types::{CHUNK_SIZE_BYTES, Digest, ExtentId, NodeId, RUN_SIZE_BYTES, Step, chunk_count, failpoint};
 
 use super::Repairer;
 use crate::counters::add;
@@ -48,6 +48,7 @@ impl Repairer {
             let seal = (index == last).then(|| header.clone());
             self.pull_run(peer, id, (first, digests), &header, seal).await?;
         }
+        failpoint(Step::RepairPulled);
         add(&self.shared.counters.extents_pulled, 1);
         add(&self.shared.counters.bytes_pulled, header.length_bytes);
         Ok(true)
@@ -69,6 +70,7 @@ impl Repairer {
             };
         }
         let chunks = self.fetch_good(peer, id, first, digests).await?;
+        failpoint(Step::RepairFetched);
         let run = RunBytes { first_chunk: first, bytes: Bytes::from(chunks.concat()) };
         Ok(self.holder.write_run(id, header.owner.clone(), &run, seal).await?)
     }

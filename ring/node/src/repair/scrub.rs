@@ -1,11 +1,13 @@
 //! Reading everything now and then, so that a bad copy is found before the good ones are gone.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use karri_ring_types::{ExtentId, PARTITION_COUNT, PartitionId};
 use tokio_util::sync::CancellationToken;
 
 use super::Repairer;
+use crate::counters::add;
 use crate::peers::CallError;
 use crate::wire::Refusal;
 
@@ -26,6 +28,8 @@ impl Repairer {
                             tracing::warn!(%partition, %error, "partition not scrubbed");
                         }
                     }
+                    add(&self.shared.counters.scrub_rounds, 1);
+                    self.scrub_finished.store(self.shared.clock.now().as_millis(), Ordering::Relaxed);
                     tokio::time::sleep(self.config.interval).await;
                 }
             })
@@ -44,6 +48,7 @@ impl Repairer {
                 if let Err(error) = self.check_extent(id, &header).await {
                     tracing::warn!(extent = %id, %error, "bad copy not repaired");
                 }
+                add(&self.shared.counters.scrub_bytes, header.length_bytes);
                 let chunks = u32::try_from(header.chunk_digests.len()).unwrap_or(u32::MAX);
                 tokio::time::sleep(Duration::from_secs(1) * chunks / self.config.scrub_chunks_per_second).await;
             }

@@ -1,17 +1,18 @@
 //! The thread that writes. What queued up while the last fsync ran goes into one write batch with the next.
 
-use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
+use karri_ring_types::{Step, failpoint};
 use openraft::storage::IOFlushed;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 use rocksdb::{DB, WriteBatch, WriteOptions};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::db::{CF_LOG, CF_STATE, LogDb, TAG_PURGED, TAG_REMOVED, TAG_VOTE, cf, log_key, state_key};
+use super::queue::{Queue, Queued, Standing};
 use super::store::GroupLog;
 use crate::codec::{self, LogIdRecord, VoteRecord};
 use crate::failure::Failure;
@@ -54,35 +55,6 @@ pub(super) enum Write {
     },
 }
 
-struct Queued {
-    seq: u64,
-    bytes: usize,
-    write: Write,
-}
-
-#[derive(Default)]
-struct Queue {
-    writes: VecDeque<Queued>,
-    last_seq: u64,
-    closed: bool,
-}
-
-impl Queue {
-    /// As many writes as go into one batch.
-    fn take_batch(&mut self) -> Vec<Queued> {
-        let mut taken = Vec::with_capacity(self.writes.len());
-        let mut bytes = 0;
-        while let Some(front) = self.writes.front() {
-            if !taken.is_empty() && bytes + front.bytes > BATCH_BYTES_MAX {
-                break;
-            }
-            bytes += front.bytes;
-            taken.extend(self.writes.pop_front());
-        }
-        taken
-    }
-}
-
 /// Counters since the start.
 #[derive(Default)]
 pub(crate) struct Counters {
@@ -93,9 +65,8 @@ pub(crate) struct Counters {
 
 /// The queue to the flusher thread.
 pub(crate) struct Flusher {
-    queue: Mutex<Queue>,
-    wake: Condvar,
-    /// As `wake`, for a task in the place of the thread.
+    queue: Queue<Write>,
+    /// Wakes a task in the place of the thread.
     notify: Notify,
     room: Arc<Semaphore>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -106,8 +77,7 @@ pub(crate) struct Flusher {
 impl Flusher {
     pub(crate) fn start(db: Arc<LogDb>, failure: Arc<Failure>) -> io::Result<Arc<Self>> {
         let flusher = Arc::new(Self {
-            queue: Mutex::new(Queue::default()),
-            wake: Condvar::new(),
+            queue: Queue::new(BATCH_BYTES_MAX),
             notify: Notify::new(),
             room: Arc::new(Semaphore::new(QUEUE_KIB_MAX)),
             thread: Mutex::new(None),
@@ -140,23 +110,14 @@ impl Flusher {
             Write::Append { entries, .. } => entries.iter().map(|e| payload_bytes(e) + ENTRY_OVERHEAD_BYTES).sum(),
             _ => ENTRY_OVERHEAD_BYTES,
         };
-        let mut queue = self.queue.lock();
-        if queue.closed {
-            return Err(io::Error::other("raft log store is closed"));
-        }
-        queue.last_seq += 1;
-        let seq = queue.last_seq;
-        queue.writes.push_back(Queued { seq, bytes, write });
-        drop(queue);
-        self.wake.notify_one();
+        let seq = self.queue.push(bytes, write).ok_or_else(|| io::Error::other("raft log store is closed"))?;
         self.notify.notify_one();
         Ok(seq)
     }
 
     /// Refuses new writes, writes what is queued and ends the thread.
     pub(crate) fn close(&self) {
-        self.queue.lock().closed = true;
-        self.wake.notify_one();
+        self.queue.close();
         self.notify.notify_one();
         let thread = self.thread.lock().take();
         if let Some(thread) = thread
@@ -167,22 +128,10 @@ impl Flusher {
         }
     }
 
-    /// The next writes for one batch; `None` when closed and empty.
-    fn next(&self) -> Option<Vec<Queued>> {
-        let mut queue = self.queue.lock();
-        while queue.writes.is_empty() {
-            if queue.closed {
-                return None;
-            }
-            self.wake.wait(&mut queue);
-        }
-        Some(queue.take_batch())
-    }
-
     fn run(&self, db: &LogDb) {
         let Some(db) = open_db(db) else { return };
         let mut record = Vec::new();
-        while let Some(writes) = self.next() {
+        while let Some(writes) = self.queue.next() {
             if !self.carry_out(&db, writes, &mut record) {
                 return;
             }
@@ -195,40 +144,40 @@ impl Flusher {
         let Some(db) = open_db(db) else { return };
         let mut record = Vec::new();
         loop {
-            let (empty, closed) = {
-                let queue = self.queue.lock();
-                (queue.writes.is_empty(), queue.closed)
-            };
-            if !empty {
-                tokio::time::sleep(karri_ring_types::simulated_delay().unwrap_or_default()).await;
-                let writes = self.queue.lock().take_batch();
-                if !self.carry_out(&db, writes, &mut record) {
-                    return;
+            match self.queue.standing() {
+                Standing::Waiting => {
+                    tokio::time::sleep(karri_ring_types::simulated_delay().unwrap_or_default()).await;
+                    if !self.carry_out(&db, self.queue.take(), &mut record) {
+                        return;
+                    }
                 }
-            } else if closed {
-                return;
-            } else {
-                self.notify.notified().await;
+                Standing::Empty => self.notify.notified().await,
+                Standing::Closed => return,
             }
         }
     }
 
     /// Writes a batch and tells those who wait for it; false when no more may be written.
-    fn carry_out(&self, db: &DB, writes: Vec<Queued>, record: &mut Vec<u8>) -> bool {
-        let Err(error) = self.write(db, &writes, record) else {
-            writes.into_iter().for_each(complete);
-            return true;
+    fn carry_out(&self, db: &DB, writes: Vec<Queued<Write>>, record: &mut Vec<u8>) -> bool {
+        let appends = writes.iter().any(|queued| matches!(queued.write, Write::Append { .. }));
+        let purges = writes.iter().any(|queued| matches!(queued.write, Write::Purge { .. }));
+        let write = |writes: &[Queued<Write>]| {
+            if appends {
+                failpoint(Step::CommitAppending);
+            }
+            self.failure.watch("raft log could not be written", self.write(db, writes, record))?;
+            if appends {
+                failpoint(Step::CommitAppended);
+            }
+            if purges {
+                failpoint(Step::SnapshotPurged);
+            }
+            Ok(())
         };
-        self.failure.raise("raft log could not be written", &error);
-        let mut queue = self.queue.lock();
-        queue.closed = true;
-        let waiting = std::mem::take(&mut queue.writes);
-        drop(queue);
-        writes.into_iter().chain(waiting).for_each(fail);
-        false
+        self.queue.carry_out(writes, write, |queued, written| if written { complete(queued) } else { fail(queued) })
     }
 
-    fn write(&self, db: &DB, writes: &[Queued], record: &mut Vec<u8>) -> io::Result<()> {
+    fn write(&self, db: &DB, writes: &[Queued<Write>], record: &mut Vec<u8>) -> io::Result<()> {
         let (log_cf, state_cf) = (cf(db, CF_LOG)?, cf(db, CF_STATE)?);
         let mut batch = WriteBatch::default();
         let mut sync = false;
@@ -290,11 +239,7 @@ struct Abandon<'a>(&'a Flusher);
 
 impl Drop for Abandon<'_> {
     fn drop(&mut self) {
-        let mut queue = self.0.queue.lock();
-        queue.closed = true;
-        let writes = std::mem::take(&mut queue.writes);
-        drop(queue);
-        drop(writes);
+        drop(self.0.queue.abandon());
     }
 }
 
@@ -310,14 +255,14 @@ impl Drop for AbortOnPanic {
 }
 
 /// Tells those who wait for a write that it is not known to be on the disk.
-fn fail(queued: Queued) {
+fn fail(queued: Queued<Write>) {
     // The senders of others are dropped, which their receivers notice.
     if let Write::Append { callback, .. } = queued.write {
         callback.io_completed(Err(io::Error::other("raft log could not be written")));
     }
 }
 
-fn complete(queued: Queued) {
+fn complete(queued: Queued<Write>) {
     match queued.write {
         Write::Append { log, callback, .. } => {
             log.written(queued.seq);

@@ -2,6 +2,7 @@
 
 mod db;
 mod flusher;
+mod queue;
 mod store;
 #[cfg(test)]
 mod suite_test;

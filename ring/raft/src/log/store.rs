@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::{Stream, StreamExt, stream};
+use karri_ring_types::{Step, failpoint};
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::{OptionalSend, RaftLogReader};
 use parking_lot::Mutex;
@@ -52,6 +53,7 @@ impl FlushGate {
     pub(crate) fn flush(&self) -> io::Result<()> {
         let applied = self.applied.load(Ordering::Acquire);
         self.failure.watch("metadata could not be flushed", self.machine.flush().map_err(io::Error::other))?;
+        failpoint(Step::SnapshotFlushed);
         self.durable.fetch_max(applied, Ordering::AcqRel);
         Ok(())
     }

@@ -13,8 +13,10 @@ use crate::run::new_client;
 
 /// Longest wait for one key.
 const READ: Duration = Duration::from_secs(60);
-/// Reads of a key through one node, while others than the first may still be opening.
-const ATTEMPTS: u32 = 3;
+/// Reads of a key through one node: others may still be opening, or the node may have just joined.
+const ATTEMPTS: u32 = 5;
+/// Between two reads.
+const PAUSE: Duration = Duration::from_millis(300);
 
 /// Reads every key through every node.
 pub(crate) fn read_all(
@@ -37,6 +39,7 @@ pub(crate) fn read_all(
                     if client.get(&asked).await.is_some() {
                         return true;
                     }
+                    tokio::time::sleep(PAUSE).await;
                 }
                 false
             });

@@ -1,6 +1,6 @@
 //! I9: of each group, a term has at most one leader.
 //!
-//! That logs agree is seen by [`super::state`]: what was applied up to an index is the same everywhere.
+//! That logs agree is seen by [`super::logs`].
 
 use std::collections::BTreeMap;
 
@@ -31,6 +31,11 @@ impl Leaders {
                 self.violations.push(format!("I9: nodes {known} and {node} both lead range {range} in term {term}"));
             }
         }
+    }
+
+    /// Leaderships that were seen.
+    pub(crate) fn seen(&self) -> u64 {
+        self.seen.len() as u64
     }
 
     /// What was violated.

@@ -15,15 +15,17 @@ pub(crate) fn emit(plan: &Plan, settings: &Settings) -> String {
         _ => "with `InvalidAction` (400)",
     };
     let mut page = format!(
-        "# {title} operations\n\n{served} of {} operations are served. Every other one is refused {refusal}.\n\n\
+        "# {title} operations\n\n{served} of {} operations are served. Every other one is refused {refusal}{}.\n\n\
          | Operation | State |{}\n|---|---|{}\n",
         plan.coverage.len(),
+        if settings.notes.is_empty() { "" } else { " unless something else is said of it" },
         if settings.tests.is_empty() { "" } else { " Test |" },
         if settings.tests.is_empty() { "" } else { "---|" },
     );
     for (name, served) in &plan.coverage {
         let state = if *served { "implemented" } else { "not implemented" };
-        let _ = write!(page, "| `{name}` | {state} |");
+        let note = settings.notes.get(name).map(|note| format!("; {note}")).unwrap_or_default();
+        let _ = write!(page, "| `{name}` | {state}{note} |");
         if !settings.tests.is_empty() {
             let tested = settings.tests.iter().filter(|(_, operations)| *served && operations.contains(name));
             let files: Vec<_> = tested.map(|(file, _)| format!("`{file}`")).collect();

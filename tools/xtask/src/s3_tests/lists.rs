@@ -72,7 +72,7 @@ impl Lists {
 }
 
 /// The lines of a file that are neither empty nor comments.
-fn lines(path: &Path) -> Result<Vec<String>> {
+pub(super) fn lines(path: &Path) -> Result<Vec<String>> {
     let text = fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     Ok(lines.map(str::to_owned).collect())

@@ -25,6 +25,7 @@ usage: cargo xtask s3-tests --checkout DIR [options]
   --workers N     processes that run cases, each with users of its own (6)
   --port N        the cluster's first port (9800)
   --files A,B     files of the suite (test_s3.py,test_headers.py,test_iam.py,test_sts.py)
+  --cases FILE    only the cases that FILE names, a line each: with tests/s3-tests/passing.txt those that must pass
   -k EXPR         only cases that match, as pytest has it
   --update        add cases that pass to tests/s3-tests/passing.txt";
 const FILES: [&str; 4] = ["test_s3.py", "test_headers.py", "test_iam.py", "test_sts.py"];
@@ -39,6 +40,7 @@ struct Options {
     workers: u16,
     port: u16,
     files: Vec<String>,
+    cases: Option<Vec<String>>,
     expression: Option<String>,
     update: bool,
 }
@@ -51,6 +53,7 @@ impl Options {
             workers: 6,
             port: 9800,
             files: FILES.map(str::to_owned).into(),
+            cases: None,
             expression: None,
             update: false,
         };
@@ -63,6 +66,7 @@ impl Options {
                 "--workers" => options.workers = value()?.parse().context("--workers")?,
                 "--port" => options.port = value()?.parse().context("--port")?,
                 "--files" => options.files = value()?.split(',').map(str::to_owned).collect(),
+                "--cases" => options.cases = Some(lists::lines(Path::new(value()?))?),
                 "-k" => options.expression = Some(value()?.clone()),
                 "--update" => options.update = true,
                 _ => bail!("{USAGE}"),
@@ -155,8 +159,20 @@ impl Suite<'_> {
         if files.is_empty() {
             return Ok(Report::default());
         }
+        // Whole files, or those of the named cases that are in one of them.
+        let named = self.options.cases.as_ref().map(|cases| {
+            cases
+                .iter()
+                .map(String::as_str)
+                .filter(|case| case.split_once("::").is_some_and(|(file, _)| files.contains(&file)))
+                .collect::<Vec<_>>()
+        });
+        let asked = named.unwrap_or(files);
+        if asked.is_empty() {
+            return Ok(Report::default());
+        }
         let workers = self.options.workers;
-        let mut report = self.pass(kind, kind.name(), workers, &files)?;
+        let mut report = self.pass(kind, kind.name(), workers, &asked)?;
         // A case that failed beside others gets a second try alone: what disturbed it is said, not hidden.
         let again = lists.regressions(&report);
         if !again.is_empty() {
@@ -180,7 +196,7 @@ impl Suite<'_> {
             Kind::S3 => (self.folder.to_owned(), "worksteal"),
             Kind::Iam => (self.folder.join("iam"), "loadfile"),
         };
-        pytest.args((kind == Kind::Iam).then_some(["-p", "karri_names"]).into_iter().flatten());
+        pytest.args(["-p", if kind == Kind::Iam { "karri_names" } else { "karri_accounts" }]);
         pytest.arg("--karri-report").arg(&report).arg("--karri-configurations").arg(configurations);
         pytest.arg(format!("--timeout={CASE_SECONDS}"));
         pytest.arg(format!("--junitxml={}", self.folder.join(format!("{name}.xml")).display()));
