@@ -95,7 +95,7 @@ pub struct Limits {
     pub query_body_bytes_max: usize,
     /// HTTP/2 streams of one connection.
     pub http2_streams_max: u32,
-    /// Most bytes that are read from a connection at once.
+    /// Most bytes that are read from a connection at once, and kept of it: also of one that is refused. A head must fit.
     pub read_buffer_bytes_max: usize,
     /// How often the TLS files are looked at.
     pub tls_reload_interval_ms: u64,
@@ -120,7 +120,7 @@ impl Default for Limits {
             linger_bytes_max: 8 << 20,
             query_body_bytes_max: 1 << 20,
             http2_streams_max: 128,
-            read_buffer_bytes_max: 400 << 10,
+            read_buffer_bytes_max: 128 << 10,
             tls_reload_interval_ms: 10_000,
         }
     }

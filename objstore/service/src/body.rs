@@ -1,6 +1,7 @@
 //! Bodies on their way in: hashed while they are written, small ones kept in memory.
 
 use std::sync::{Arc, Weak};
+use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
 use karri_objstore_md5::{Md5, Md5Pool};
@@ -383,6 +384,23 @@ fn take_small(
     })
 }
 
+/// The next piece of a body. While the client sends nothing, what others need meanwhile is not held.
+async fn next_piece(source: &mut dyn ByteSource, sink: &mut dyn Sink) -> Result<Option<Bytes>, ServiceError> {
+    let mut next = source.next();
+    let piece = loop {
+        // Mostly it is there.
+        if let Poll::Ready(piece) = futures::poll!(&mut next) {
+            break piece;
+        }
+        tokio::select! {
+            biased;
+            piece = &mut next => break piece,
+            () = sink.wanted() => sink.shed().await?,
+        }
+    };
+    Ok(piece.transpose()?)
+}
+
 async fn take_large(
     source: &mut dyn ByteSource,
     claims: &Claims,
@@ -395,8 +413,7 @@ async fn take_large(
         pipeline.update(piece.clone()).await?;
         sink.write(piece).await?;
     }
-    while let Some(piece) = source.next().await {
-        let piece = piece?;
+    while let Some(piece) = next_piece(source, sink).await? {
         size += piece.len() as u64;
         if size > UPLOAD_SIZE_BYTES_MAX {
             return Err(ServiceError::EntityTooLarge);

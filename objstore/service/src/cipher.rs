@@ -392,6 +392,14 @@ impl Sink for SealingSink<'_> {
         Ok(())
     }
 
+    async fn wanted(&self) {
+        self.sink.wanted().await;
+    }
+
+    async fn shed(&mut self) -> Result<(), ServiceError> {
+        self.sink.shed().await
+    }
+
     async fn finish(&mut self) -> Result<Vec<ExtentRef>, ServiceError> {
         if let Some(last) = self.sealer.take().map(BodySealer::finish).transpose()?.flatten() {
             self.sink.write(last).await?;

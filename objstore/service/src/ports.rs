@@ -35,8 +35,12 @@ pub(crate) trait Extents: Send + Sync {
 
 /// Where the bytes of one body go.
 #[async_trait]
-pub(crate) trait Sink: Send {
+pub(crate) trait Sink: Send + Sync {
     async fn write(&mut self, bytes: Bytes) -> Result<(), ServiceError>;
+    /// Returns while others need memory that is held here and need not be. Cancelling it loses nothing.
+    async fn wanted(&self);
+    /// Lets go of it.
+    async fn shed(&mut self) -> Result<(), ServiceError>;
     async fn finish(&mut self) -> Result<Vec<ExtentRef>, ServiceError>;
     fn begun(&self) -> Vec<ExtentId>;
     async fn abort(self: Box<Self>);
@@ -88,6 +92,14 @@ impl Extents for ExtentClient {
 impl Sink for ExtentWriter {
     async fn write(&mut self, bytes: Bytes) -> Result<(), ServiceError> {
         Ok(ExtentWriter::write(self, bytes).await?)
+    }
+
+    async fn wanted(&self) {
+        ExtentWriter::wanted(self).await;
+    }
+
+    async fn shed(&mut self) -> Result<(), ServiceError> {
+        Ok(ExtentWriter::shed(self).await?)
     }
 
     async fn finish(&mut self) -> Result<Vec<ExtentRef>, ServiceError> {

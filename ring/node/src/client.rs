@@ -9,17 +9,13 @@ use futures::stream::BoxStream;
 use karri_ring_extent::Owner;
 use karri_ring_rpc::Transport;
 use karri_ring_types::{Clock, ExtentId, NodeId, Redundancy, Rng};
-use tokio::sync::Semaphore;
 
 use crate::counters::Counters;
 use crate::extent_ref::ExtentRef;
 use crate::layout::{LayoutSource, holders};
 use crate::peers::Peers;
 use crate::read::{self, ReadError};
-use crate::write::{ExtentWriter, RunBuffers};
-
-/// Bytes of one permit of the memory that writers share.
-pub(crate) const MEMORY_PERMIT_BYTES: usize = 4096;
+use crate::write::{ExtentWriter, RunBuffers, WriteMemory};
 
 /// Bounds of the gateway's part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +37,7 @@ pub(crate) struct Shared {
     pub(crate) counters: Arc<Counters>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) rng: Arc<dyn Rng>,
-    pub(crate) memory: Arc<Semaphore>,
+    pub(crate) memory: WriteMemory,
     pub(crate) buffers: Arc<RunBuffers>,
 }
 
@@ -77,8 +73,7 @@ impl ExtentClient {
         (clock, rng): (Arc<dyn Clock>, Arc<dyn Rng>),
         config: ClientConfig,
     ) -> Self {
-        let permits = (config.write_memory_bytes_max / MEMORY_PERMIT_BYTES).min(Semaphore::MAX_PERMITS);
-        let memory = Arc::new(Semaphore::new(permits));
+        let memory = WriteMemory::new(config.write_memory_bytes_max);
         Self { shared: Arc::new(Shared { peers, layouts, counters, clock, rng, memory, buffers: Arc::default() }) }
     }
 

@@ -18,8 +18,10 @@ use tokio::task::JoinSet;
 const REQUESTS_MAX: usize = 64;
 /// For bodies of requests and answers, and as much again for what waits for disks.
 const MEMORY_BYTES_MAX: u64 = 64 << 20;
-/// What else may grow meanwhile: connections, caches and write buffers of the stores.
-const OTHERWISE_BYTES: u64 = 64 << 20;
+/// What else may grow meanwhile: caches and write buffers of the stores, and what the allocator keeps.
+const OTHERWISE_BYTES: u64 = 128 << 20;
+/// What is read ahead of a connection, refused ones too.
+const CONNECTION_BYTES: u64 = 128 << 10;
 /// Connections of the client that wants everything.
 const GREEDY: usize = 1_000;
 /// Four fifths, and one on the way.
@@ -142,7 +144,6 @@ async fn start() -> Result<(Stage, S3Client)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "the other client's request is not answered in time, why is not known: run with --ignored"]
 async fn a_thousand_uploads_of_one_client_leave_room_for_others() -> Result<()> {
     let (stage, client) = start().await?;
     let pid = stage.cluster.pid(0)?;
@@ -160,7 +161,8 @@ async fn a_thousand_uploads_of_one_client_leave_room_for_others() -> Result<()> 
     let refused = crowd.end().await?;
     println!("of {GREEDY} uploads {refused} were refused; resident memory +{} MiB", grown >> 20);
     ensure!(refused < GREEDY, "some were let in");
-    ensure!(grown <= 2 * MEMORY_BYTES_MAX + OTHERWISE_BYTES, "the node grew by {grown} bytes");
+    let most = 2 * MEMORY_BYTES_MAX + GREEDY as u64 * CONNECTION_BYTES + OTHERWISE_BYTES;
+    ensure!(grown <= most, "the node grew by {grown} bytes");
     good(&client, 1).await
 }
 

@@ -1,6 +1,7 @@
 //! Writing extents: a stream of bytes becomes runs, runs become extents, each durable on a write quorum.
 
 mod extent;
+mod memory;
 mod placement;
 mod run;
 mod slot;
@@ -16,10 +17,12 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::JoinHandle;
 
+use self::memory::PERMIT_BYTES;
+pub(crate) use self::memory::WriteMemory;
 pub(crate) use self::run::RunBuffers;
 use self::run::RunData;
 use self::slot::{Feed, Slot};
-use crate::client::{MEMORY_PERMIT_BYTES, Shared};
+use crate::client::Shared;
 use crate::extent_ref::ExtentRef;
 use crate::stripe::Geometry;
 
@@ -101,6 +104,28 @@ impl ExtentWriter {
         outcome
     }
 
+    /// Returns while other writers wait for memory and this one holds whole chunks that it need not keep: a writer that gets
+    /// nothing for a long time then has to [`ExtentWriter::shed`] them. Cancelling it loses nothing.
+    pub async fn wanted(&self) {
+        if self.filled() < CHUNK_SIZE_BYTES || self.failed.is_some() {
+            std::future::pending::<()>().await;
+        }
+        self.shared.memory.wanted().await;
+    }
+
+    /// Sends the whole chunks that are held; less than one stays.
+    ///
+    /// # Errors
+    /// As [`ExtentWriter::write`].
+    pub async fn shed(&mut self) -> Result<(), WriteError> {
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
+        let outcome = self.push_whole_chunks().await;
+        self.failed = outcome.err();
+        outcome
+    }
+
     /// Makes everything durable on a write quorum and returns the extents, in order.
     ///
     /// # Errors
@@ -144,7 +169,7 @@ impl ExtentWriter {
                 self.written_bytes += room as u64;
             } else {
                 let into_chunk = CHUNK_SIZE_BYTES - self.filled() % CHUNK_SIZE_BYTES;
-                if into_chunk == CHUNK_SIZE_BYTES && !self.reserve(CHUNK_SIZE_BYTES).await? {
+                if into_chunk == CHUNK_SIZE_BYTES && !self.reserve(self.chunk_bytes()).await? {
                     continue;
                 }
                 self.grow();
@@ -203,24 +228,51 @@ impl ExtentWriter {
     async fn reserve(&mut self, bytes: usize) -> Result<bool, WriteError> {
         // Parity is held as long as what it is computed from.
         let bytes = self.stripe.map_or(bytes, |stripe| bytes * stripe.shards() / stripe.data);
-        let permits = u32::try_from(bytes / MEMORY_PERMIT_BYTES).map_err(|_| WriteError::Closed)?;
-        let permit = match self.shared.memory.clone().try_acquire_many_owned(permits) {
-            Ok(permit) => permit,
-            Err(_) if self.filled() > 0 => {
+        let permit = match self.shared.memory.try_take(bytes)? {
+            Some(permit) => permit,
+            None if self.filled() > 0 => {
                 // Only the last run of a stripe may be short.
                 self.push(self.stripe.is_some()).await?;
                 return Ok(false);
             }
-            Err(_) => {
-                let memory = self.shared.memory.clone();
-                memory.acquire_many_owned(permits).await.map_err(|_| WriteError::Closed)?
-            }
+            None => self.shared.memory.take(bytes).await?,
         };
         match &mut self.memory {
             Some(held) => held.merge(permit),
             none => *none = Some(permit),
         }
         Ok(true)
+    }
+
+    /// Bytes of the next chunk, as far as it is known what comes.
+    fn chunk_bytes(&self) -> usize {
+        let rest = self.expected_bytes.map_or(0, |all| all.saturating_sub(self.written_bytes));
+        usize::try_from(rest).ok().filter(|rest| *rest > 0).map_or(CHUNK_SIZE_BYTES, |rest| rest.min(CHUNK_SIZE_BYTES))
+    }
+
+    async fn push_whole_chunks(&mut self) -> Result<(), WriteError> {
+        if self.stripe.is_some() {
+            // Only the last run of a stripe may be short.
+            return if self.filled() > 0 { self.push(true).await } else { Ok(()) };
+        }
+        let whole = self.filled() - self.filled() % CHUNK_SIZE_BYTES;
+        if whole == 0 {
+            return Ok(());
+        }
+        // Copied, so that the buffer of what is sent is free afterwards.
+        let rest = BytesMut::from(self.run.get(whole..).unwrap_or_default());
+        self.run.truncate(whole);
+        let kept = match &mut self.memory {
+            Some(held) => {
+                let sent = whole.div_ceil(PERMIT_BYTES);
+                let kept = held.num_permits().saturating_sub(sent);
+                held.split(kept)
+            }
+            None => None,
+        };
+        self.push(false).await?;
+        (self.run, self.memory) = (rest, kept);
+        Ok(())
     }
 
     /// Hands the run to the open slot, or to a new one; `last` closes it.

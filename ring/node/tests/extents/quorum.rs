@@ -1,12 +1,13 @@
 //! What was acknowledged is on a quorum and reads back, whichever minority of nodes is away.
 
 use std::ops::Range;
+use std::time::Duration;
 
-use crate::support::{TestCluster, owner, random_bytes, read, write};
+use crate::support::{TestCluster, owner, random_bytes, read, write, write_as};
 use bytes::Bytes;
 use futures::TryStreamExt;
 use karri_ring_node::WriteError;
-use karri_ring_types::{CHUNK_SIZE_BYTES, EXTENT_SIZE_BYTES_MAX, NodeId, RUN_SIZE_BYTES};
+use karri_ring_types::{CHUNK_SIZE_BYTES, EXTENT_SIZE_BYTES_MAX, NodeId, RUN_SIZE_BYTES, Redundancy};
 
 const MIB: usize = 1 << 20;
 
@@ -45,6 +46,39 @@ async fn a_buffer_of_many_runs_is_taken_whole() {
     let extents = writer.finish().await.unwrap();
     assert!(read(&client, &extents).await.unwrap() == content);
     assert_eq!(writer.write(Bytes::from_static(b"more")).await, Err(WriteError::Closed));
+}
+
+/// A client that sends no more holds less than a chunk of the memory that others wait for.
+async fn stalls_and_lets_others_write(cluster: &TestCluster, memory: usize, redundancy: Redundancy) {
+    let client = cluster.client_with_memory(memory);
+    let (slow, quick) = (random_bytes(11, 3 * MIB + MIB / 2), random_bytes(12, 3 * MIB));
+    let (begun, rest) = (slow.slice(..3 * MIB + MIB / 4), slow.slice(3 * MIB + MIB / 4..));
+    let mut writer = client.writer_for(owner(), None, redundancy);
+    writer.write(begun).await.unwrap();
+    let (go_on, mut told) = tokio::sync::oneshot::channel::<()>();
+    let stalled = tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = &mut told => break,
+                () = writer.wanted() => writer.shed().await.unwrap(),
+            }
+        }
+        writer.write(rest).await.unwrap();
+        writer.finish().await.unwrap()
+    });
+    let written = tokio::time::timeout(Duration::from_secs(60), write_as(&client, &quick, redundancy)).await;
+    let written = written.expect("others find memory");
+    assert!(!stalled.is_finished(), "it waits for its client");
+    go_on.send(()).unwrap();
+    assert!(read(&cluster.client(1), &written).await.unwrap() == quick);
+    assert!(read(&cluster.client(1), &stalled.await.unwrap()).await.unwrap() == slow);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writers_that_get_nothing_leave_memory_to_others() {
+    stalls_and_lets_others_write(&TestCluster::start(3), 4 * MIB, Redundancy::Cluster).await;
+    let stripes = Redundancy::Stripe { data: 3, parity: 2 };
+    stalls_and_lets_others_write(&TestCluster::start_for(5, stripes), 7 * MIB, stripes).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -10,7 +10,8 @@ use futures::TryStreamExt;
 use karri_ring_disk::DiskPath;
 use karri_ring_extent::{ExtentConfig, ExtentStore};
 use karri_ring_node::{
-    ExtentClient, ExtentRef, LayoutSource, Owner, ReadError, RepairConfig, StorageConfig, StorageNode, StorageParts,
+    ClientConfig, ExtentClient, ExtentRef, LayoutSource, Owner, ReadError, RepairConfig, StorageConfig, StorageNode,
+    StorageParts,
 };
 use karri_ring_placement::{Layout, NodeSpec};
 use karri_ring_rpc::{MemoryNetwork, Router};
@@ -118,6 +119,19 @@ impl TestCluster {
 
     pub(crate) fn client(&self, id: u64) -> ExtentClient {
         self.node(id).storage.client()
+    }
+
+    /// A client of a process without a store, whose writers share so much memory.
+    pub(crate) fn client_with_memory(&self, write_memory_bytes_max: usize) -> ExtentClient {
+        let transport = self.network.transport(NodeId(99), Router::new());
+        let config = ClientConfig { write_memory_bytes_max };
+        ExtentClient::remote(
+            transport,
+            self.layout.clone(),
+            Arc::new(SystemClock::default()),
+            Arc::new(SystemRng),
+            config,
+        )
     }
 
     pub(crate) fn node(&self, id: u64) -> &TestNode {
