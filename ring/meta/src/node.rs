@@ -56,7 +56,7 @@ pub struct MetaConfig {
 impl MetaConfig {
     /// The usual settings.
     pub fn new(node: NodeId, dir: DiskPath) -> Self {
-        Self { node, dir, cache_bytes: 64 << 20, write_buffer_bytes: 32 << 20 }
+        Self { node, dir, cache_bytes: 128 << 20, write_buffer_bytes: 32 << 20 }
     }
 }
 

@@ -9,8 +9,8 @@ use karri_ring_disk::DiskPath;
 use karri_ring_types::RangeId;
 use parking_lot::Mutex;
 use rocksdb::{
-    BlockBasedOptions, Cache, DB, DBCompressionType, DBRawIterator, IngestExternalFileOptions, Options, ReadOptions,
-    Snapshot, WriteBatch, WriteOptions,
+    BlockBasedIndexType, BlockBasedOptions, Cache, DB, DBCompressionType, DBRawIterator, IngestExternalFileOptions,
+    Options, ReadOptions, Snapshot, WriteBatch, WriteOptions,
 };
 
 use crate::row::{OWN_KEYS_START, Own, own_key, parse_own_key};
@@ -18,6 +18,8 @@ use crate::{MetaConfig, MetaError};
 
 const BLOOM_BITS_PER_KEY: f64 = 10.0;
 const BLOCK_SIZE_BYTES: usize = 16 << 10;
+/// Of a piece of an index or a filter.
+const METADATA_BLOCK_SIZE_BYTES: usize = 8 << 10;
 const WRITE_BUFFERS_MAX: i32 = 4;
 const BACKGROUND_JOBS_MAX: i32 = 2;
 const OPEN_FILES_MAX: i32 = 512;
@@ -159,9 +161,16 @@ fn table_options(options: &mut Options, cache: Option<&Cache>) {
     blocks.set_block_size(BLOCK_SIZE_BYTES);
     blocks.set_bloom_filter(BLOOM_BITS_PER_KEY, false);
     blocks.set_format_version(5);
+    // Indexes and filters in pieces: those of a whole file are a megabyte, and with many files they push each other out of
+    // the cache, so that each look for a row would read them anew.
+    blocks.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
+    blocks.set_partition_filters(true);
+    blocks.set_metadata_block_size(METADATA_BLOCK_SIZE_BYTES);
     if let Some(cache) = cache {
         blocks.set_block_cache(cache);
         blocks.set_cache_index_and_filter_blocks(true);
+        blocks.set_cache_index_and_filter_blocks_with_high_priority(true);
+        blocks.set_pin_top_level_index_and_filter(true);
         blocks.set_pin_l0_filter_and_index_blocks_in_cache(true);
     }
     options.set_block_based_table_factory(&blocks);
