@@ -4,65 +4,28 @@
 """
 
 import itertools
-import json
 import re
 import sys
 import time
-import urllib.error
-import urllib.parse
-import urllib.request
 import uuid
 
-import boto3
-import botocore.auth
-import botocore.awsrequest
-from botocore.config import Config
-from botocore.exceptions import ClientError
+import common
+from common import ACCOUNT, fails, policy, statement, user
 
 ENDPOINTS = itertools.cycle(sys.argv[1:])
-ACCOUNT = "000000000000"
-CONFIG = Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1})
 
 
 def client(service, keys=None):
     """Each client at the next node: a session of one is good at all."""
-    names = {"AccessKeyId": "aws_access_key_id", "SecretAccessKey": "aws_secret_access_key"}
-    names["SessionToken"] = "aws_session_token"
-    given = {name: keys[key] for key, name in names.items() if key in (keys or {})}
-    return boto3.client(service, endpoint_url=next(ENDPOINTS), region_name="us-east-1", config=CONFIG, **given)
+    return common.client(next(ENDPOINTS), service, keys)
 
 
 IAM = client("iam")
 
 
-def fails(code, call, **arguments):
-    try:
-        call(**arguments)
-    except ClientError as error:
-        assert error.response["Error"]["Code"] == code, error
-        return str(error)
-    raise AssertionError(f"{call} did not fail with {code}: {arguments}")
-
-
-def policy(*statements):
-    return json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
-
-
-def statement(effect, action, resource="*", **condition):
-    made = {"Effect": effect, "Action": action, "Resource": resource}
-    return made | ({"Condition": condition} if condition else {})
-
-
 def trust(principal, *actions, **condition):
     made = {"Effect": "Allow", "Principal": {"AWS": principal}, "Action": ["sts:AssumeRole", *actions]}
     return policy(made | ({"Condition": condition} if condition else {}))
-
-
-def user(iam, name, *statements):
-    iam.create_user(UserName=name)
-    if statements:
-        iam.put_user_policy(UserName=name, PolicyName="p", PolicyDocument=policy(*statements))
-    return iam.create_access_key(UserName=name)["AccessKey"]
 
 
 def role(iam, name, trusted, *statements, **more):
@@ -195,21 +158,10 @@ def limits():
     fails("AccessDenied", wide.get_object, Bucket=bucket, Key="k")
 
 
-def query(action, **parameters):
-    """An action that AWS does not have, signed as every other."""
-    credentials, endpoint = boto3.Session().get_credentials(), next(ENDPOINTS)
-    body = urllib.parse.urlencode({"Action": action, "Version": "2010-05-08", **parameters})
-    headers = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}
-    request = botocore.awsrequest.AWSRequest("POST", endpoint + "/", data=body, headers=headers)
-    botocore.auth.SigV4Auth(credentials, "iam", "us-east-1").add_auth(request)
-    asked = urllib.request.Request(request.url, data=body.encode(), headers=dict(request.headers))
-    return urllib.request.urlopen(asked).read().decode()
-
-
 def other_accounts():
     """A role of another account needs both: its trust, and the permission of the caller's own account."""
-    tenant = re.search("<AccountId>(.*?)<", query("CreateAccount", AccountName="chains")).group(1)
-    text = query("CreateAccessKey", DelegateAccount="chains")
+    tenant = re.search("<AccountId>(.*?)<", common.query(next(ENDPOINTS), "CreateAccount", AccountName="chains")[1]).group(1)
+    text = common.query(next(ENDPOINTS), "CreateAccessKey", DelegateAccount="chains")[1]
     root = {name: re.search(f"<{name}>(.*?)<", text).group(1) for name in ("AccessKeyId", "SecretAccessKey")}
     settle()
     theirs = client("iam", root)

@@ -4,63 +4,18 @@ ways around them.
     delegation.py ENDPOINT
 """
 
-import base64
-import hashlib
-import hmac
-import json
-import struct
+import functools
 import sys
 import time
 import uuid
 
-import boto3
-from botocore.config import Config
-from botocore.exceptions import ClientError
+import common
+from common import ACCOUNT, fails, policy, statement, totp
 
 ENDPOINT = sys.argv[1]
-ACCOUNT = "000000000000"
-CONFIG = Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1})
-
-
-def client(service, keys=None):
-    names = {"AccessKeyId": "aws_access_key_id", "SecretAccessKey": "aws_secret_access_key"}
-    names["SessionToken"] = "aws_session_token"
-    given = {name: keys[key] for key, name in names.items() if key in (keys or {})}
-    return boto3.client(service, endpoint_url=ENDPOINT, region_name="us-east-1", config=CONFIG, **given)
-
-
+client = functools.partial(common.client, ENDPOINT)
 IAM = client("iam")
-
-
-def fails(code, call, **arguments):
-    try:
-        call(**arguments)
-    except ClientError as error:
-        assert error.response["Error"]["Code"] == code, error
-        return
-    raise AssertionError(f"{call} did not fail with {code}: {arguments}")
-
-
-def policy(*statements):
-    return json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
-
-
-def statement(effect, action, resource="*", **condition):
-    made = {"Effect": effect, "Action": action, "Resource": resource}
-    return made | ({"Condition": condition} if condition else {})
-
-
-def user(name, *statements):
-    IAM.create_user(UserName=name)
-    if statements:
-        IAM.put_user_policy(UserName=name, PolicyName="p", PolicyDocument=policy(*statements))
-    return IAM.create_access_key(UserName=name)["AccessKey"]
-
-
-def totp(seed, step):
-    digest = hmac.new(base64.b32decode(seed), struct.pack(">Q", step), hashlib.sha1).digest()
-    at = digest[-1] & 15
-    return f"{(struct.unpack('>I', digest[at:at + 4])[0] & 0x7fffffff) % 1000000:06}"
+user = functools.partial(common.user, IAM)
 
 
 def boundaries():

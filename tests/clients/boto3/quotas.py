@@ -4,21 +4,15 @@
 """
 
 import concurrent.futures
-import json
 import re
 import sys
 import time
-import urllib.error
-import urllib.parse
-import urllib.request
 import uuid
 
-import boto3
-import botocore.auth
-import botocore.awsrequest
-import botocore.credentials
-from botocore.config import Config
 from botocore.exceptions import ClientError
+
+import common
+from common import query
 
 WRITERS = 32
 MIB = 1 << 20
@@ -26,11 +20,8 @@ MIB = 1 << 20
 SETTLE_SECONDS = 1.0
 
 
-def client(service, endpoint, key=None):
-    keys = {"aws_access_key_id": key["AccessKeyId"], "aws_secret_access_key": key["SecretAccessKey"]} if key else {}
-    # What the cluster refuses is not asked for again.
-    config = Config(retries={"total_max_attempts": 1}, max_pool_connections=WRITERS, s3={"addressing_style": "path"})
-    return boto3.client(service, endpoint_url=endpoint, region_name="us-east-1", config=config, **keys)
+def client(service, endpoint, keys=None):
+    return common.client(endpoint, service, keys, max_pool_connections=WRITERS)
 
 
 def limit(action, key, number):
@@ -113,7 +104,7 @@ def of_an_account(endpoints, name):
     members = [client("s3", endpoint, of_member) for endpoint in endpoints]
 
     def put(policy_name, *statements):
-        document = json.dumps({"Version": "2012-10-17", "Statement": statements})
+        document = common.policy(*statements)
         words = {"AccountName": tenant, "PolicyName": policy_name, "PolicyDocument": document}
         return query(endpoints[1], "PutAccountPolicy", **words)
 
@@ -147,23 +138,6 @@ def of_an_account(endpoints, name):
     members[0].put_object(Bucket=buckets[0], Key="more", Body=body)
 
 
-def query(endpoint, action, key=None, **parameters):
-    """An action that AWS does not have, signed as every other: status and document."""
-    credentials = boto3.Session().get_credentials()
-    if key:
-        credentials = botocore.credentials.Credentials(key["AccessKeyId"], key["SecretAccessKey"])
-    body = urllib.parse.urlencode({"Action": action, "Version": "2010-05-08", **parameters})
-    headers = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}
-    request = botocore.awsrequest.AWSRequest("POST", endpoint + "/", data=body, headers=headers)
-    botocore.auth.SigV4Auth(credentials, "iam", "us-east-1").add_auth(request)
-    asked = urllib.request.Request(request.url, data=body.encode(), headers=dict(request.headers))
-    try:
-        with urllib.request.urlopen(asked) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        return error.code, error.read().decode()
-
-
 def main():
     endpoints = sys.argv[1:]
     iam = client("iam", endpoints[0])
@@ -175,7 +149,7 @@ def main():
 
     def policy(*limits):
         allow = {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}
-        document = json.dumps({"Version": "2012-10-17", "Statement": [allow, *limits]})
+        document = common.policy(allow, *limits)
         iam.put_user_policy(UserName=user, PolicyName="quota", PolicyDocument=document)
         time.sleep(SETTLE_SECONDS)
 

@@ -6,55 +6,27 @@ and may not do on a running cluster.
 KARRI is the command line of `karri iam templates`, as JSON, with the configuration at its end.
 """
 
+import functools
 import json
 import re
 import subprocess
 import sys
-import urllib.error
 import urllib.parse
-import urllib.request
 
-import boto3
-import botocore.auth
-import botocore.awsrequest
-import botocore.credentials
-from botocore.config import Config
 from botocore.exceptions import ClientError
+
+import common
+from common import ACCOUNT
 
 KARRI, CONFIGURED = json.loads(sys.argv[1])
 ENDPOINT = sys.argv[2]
-ACCOUNT = "000000000000"
-CONFIG = Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1})
+client = functools.partial(common.client, ENDPOINT)
+query = functools.partial(common.query, ENDPOINT)
 NAMES = ["AccountAdministrator", "BackupOperator", "BucketOwner", "ImagePublisher", "InfrastructureAdministrator",
          "ReadOnlyAuditor", "ResourceAdministrator", "UploadOnly"]
 
 
-def client(service, keys=None):
-    names = {"AccessKeyId": "aws_access_key_id", "SecretAccessKey": "aws_secret_access_key"}
-    names["SessionToken"] = "aws_session_token"
-    given = {name: keys[key] for key, name in names.items() if key in (keys or {})}
-    return boto3.client(service, endpoint_url=ENDPOINT, region_name="us-east-1", config=CONFIG, **given)
-
-
 IAM, S3 = client("iam"), client("s3")
-
-
-def query(action, keys=None, **parameters):
-    """An action that AWS does not have, signed as every other: status and document."""
-    credentials = boto3.Session().get_credentials()
-    if keys:
-        credentials = botocore.credentials.Credentials(
-            keys["AccessKeyId"], keys["SecretAccessKey"], keys.get("SessionToken"))
-    body = urllib.parse.urlencode({"Action": action, "Version": "2010-05-08", **parameters})
-    headers = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}
-    request = botocore.awsrequest.AWSRequest("POST", ENDPOINT + "/", data=body, headers=headers)
-    botocore.auth.SigV4Auth(credentials, "iam", "us-east-1").add_auth(request)
-    asked = urllib.request.Request(request.url, data=body.encode(), headers=dict(request.headers))
-    try:
-        with urllib.request.urlopen(asked) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        return error.code, error.read().decode()
 
 
 def good(action, keys=None, **parameters):
