@@ -24,7 +24,31 @@ fn expect_refused(config: &Path, shell: &str, words: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Changes the middle of the largest file of the log.
+/// Where the bytes of a record of the write-ahead log lie, from `middle` on
+/// (<https://github.com/facebook/rocksdb/wiki/Write-Ahead-Log-File-Format>): a length that is spoilt in the last block looks
+/// like the torn end of the file, which is no fault, so the test spoils what the checksum is over.
+fn record_from(log: &[u8], middle: usize) -> Option<std::ops::Range<usize>> {
+    const BLOCK: usize = 32 << 10;
+    const HEADER: usize = 7;
+    let mut at = 0;
+    while at + HEADER <= log.len() {
+        let length = usize::from(u16::from_le_bytes([log[at + 4], log[at + 5]]));
+        let payload = at + HEADER..at + HEADER + length;
+        if payload.end > log.len() {
+            return None;
+        }
+        if payload.end > middle && length > 0 {
+            return Some(payload);
+        }
+        at = payload.end;
+        if BLOCK - at % BLOCK < HEADER {
+            at = at.next_multiple_of(BLOCK);
+        }
+    }
+    None
+}
+
+/// Changes a record in the middle of the largest file of the log.
 fn corrupt_log(raft: &Path) -> Result<()> {
     let mut logs: Vec<(u64, PathBuf)> = Vec::new();
     for entry in fs::read_dir(raft)? {
@@ -33,10 +57,10 @@ fn corrupt_log(raft: &Path) -> Result<()> {
             logs.push((entry.metadata()?.len(), entry.path()));
         }
     }
-    let (length, path) = logs.into_iter().max().context("a write-ahead log")?;
+    let (_, path) = logs.into_iter().max().context("a write-ahead log")?;
     let mut bytes = fs::read(&path)?;
-    let middle = usize::try_from(length / 2)?;
-    bytes[middle..middle + 64].iter_mut().for_each(|byte| *byte = !*byte);
+    let record = record_from(&bytes, bytes.len() / 2).context("a record in the middle")?;
+    bytes[record].iter_mut().for_each(|byte| *byte = !*byte);
     fs::write(path, bytes).context("write the damaged log")
 }
 
