@@ -283,6 +283,11 @@ impl Group {
         self.gate.applied_index()
     }
 
+    /// The last entry that was removed from the log here: whoever lacks it needs a snapshot. 0: none was.
+    pub fn purged_index(&self) -> u64 {
+        self.metrics(|m| m.purged.as_ref().map_or(0, |id| id.index))
+    }
+
     /// What the group looks like from here.
     pub fn status(&self) -> GroupStatus {
         self.metrics(|m| {
