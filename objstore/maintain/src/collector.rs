@@ -24,11 +24,14 @@ pub struct MaintainConfig {
     pub pause: Duration,
     /// How long garbage is left alone, so that readers of what was deleted can finish.
     pub garbage_age: Duration,
+    /// How long a holding is left alone. A copy that takes longer from its holding to its commit may be refused, and
+    /// nothing worse.
+    pub holding_age: Duration,
     /// Rows of a range that one round looks at.
     pub rows_per_round_max: usize,
     /// Pieces of garbage that are dealt with at a time.
     pub in_flight_max: usize,
-    /// Rounds between two looks at what is condemned already, and at guard rows.
+    /// Rounds between two looks at what is condemned already, at holdings and at guard rows.
     pub rounds_between_sweeps: u64,
     /// Lifecycle rules.
     pub lifecycle: LifecycleConfig,
@@ -39,6 +42,7 @@ impl Default for MaintainConfig {
         Self {
             pause: Duration::from_secs(2),
             garbage_age: Duration::from_secs(60),
+            holding_age: Duration::from_secs(15 * 60),
             rows_per_round_max: 4096,
             in_flight_max: 16,
             rounds_between_sweeps: 15,
@@ -56,6 +60,8 @@ pub struct Round {
     pub extents_deleted: u64,
     /// Pieces left for later.
     pub postponed: u64,
+    /// Holdings that were looked after.
+    pub holdings: u64,
 }
 
 /// Rows of one page.
@@ -65,11 +71,15 @@ const PAGE_ROWS: usize = 256;
 /// after leaves one for a while.
 const EXPIRY_PAGES_MAX: usize = 128;
 
+/// Rows of holdings that one sweep looks at in a range: each copy leaves one until it is looked after.
+const HOLDINGS_PER_SWEEP_MAX: usize = 128 * PAGE_ROWS;
+
 /// Where the lists of a range go on.
 #[derive(Default)]
 struct Cursors {
     garbage: Option<Vec<u8>>,
     condemned: Option<Vec<u8>>,
+    holdings: Option<Vec<u8>>,
     expiry: Option<Vec<u8>>,
 }
 
@@ -131,7 +141,7 @@ impl Maintenance {
         Duration::from_millis(quarter * 3 + self.rng.next_u64() % (2 * quarter))
     }
 
-    /// Goes once through the ranges that are led here; with `sweep` also through what is condemned already.
+    /// Goes once through the ranges that are led here; with `sweep` also through what is condemned already and held.
     pub async fn round(&self, sweep: bool) -> Round {
         let mut round = Round::default();
         let ranges = self.meta.led_ranges();
@@ -140,16 +150,21 @@ impl Maintenance {
             self.work_through(range.id, WorkList::Garbage, &mut round).await;
             if sweep {
                 self.work_through(range.id, WorkList::Condemned, &mut round).await;
+                self.work_through(range.id, WorkList::Holdings, &mut round).await;
                 self.expire(range.id).await;
             }
         }
-        self.counters.add(round.collected, round.extents_deleted, round.postponed);
+        self.counters.add(&round);
         round
     }
 
     async fn work_through(&self, range: RangeId, list: WorkList, round: &mut Round) {
+        let rows_max = match list {
+            WorkList::Garbage | WorkList::Condemned => self.config.rows_per_round_max,
+            WorkList::Holdings => HOLDINGS_PER_SWEEP_MAX,
+        };
         let mut rows = 0;
-        while rows < self.config.rows_per_round_max {
+        while rows < rows_max {
             let after = self.cursor(range, list);
             let page = self.meta.leader_read(range, |view| work(view, list, bound(after.as_deref()), PAGE_ROWS));
             let page = match page {
@@ -164,16 +179,20 @@ impl Maintenance {
             let WorkPage { items, next } = page;
             let ended = next.is_none();
             self.set_cursor(range, list, next);
-            self.collect_all(items, round).await;
+            self.collect_all(list, items, round).await;
             if ended {
                 return;
             }
         }
     }
 
-    async fn collect_all(&self, items: Vec<WorkItem>, round: &mut Round) {
+    async fn collect_all(&self, list: WorkList, items: Vec<WorkItem>, round: &mut Round) {
         let now = self.clock.now();
-        let ripe = items.into_iter().filter(|item| now.since(item.since) >= self.config.garbage_age);
+        let age = match list {
+            WorkList::Garbage | WorkList::Condemned => self.config.garbage_age,
+            WorkList::Holdings => self.config.holding_age,
+        };
+        let ripe = items.into_iter().filter(|item| now.since(item.since) >= age);
         let outcomes: Vec<Result<CollectOutcome, ServiceError>> =
             futures::stream::iter(ripe.map(|item| async move { self.service.collect(&item).await }))
                 .buffer_unordered(self.config.in_flight_max.max(1))
@@ -181,6 +200,7 @@ impl Maintenance {
                 .await;
         for outcome in outcomes {
             match outcome {
+                Ok(_) if list == WorkList::Holdings => round.holdings += 1,
                 Ok(outcome) => {
                     round.extents_deleted += outcome.extents_deleted;
                     round.collected += u64::from(!outcome.incomplete);
@@ -222,6 +242,7 @@ impl Maintenance {
         match list {
             WorkList::Garbage => cursors.garbage.clone(),
             WorkList::Condemned => cursors.condemned.clone(),
+            WorkList::Holdings => cursors.holdings.clone(),
         }
     }
 
@@ -231,6 +252,7 @@ impl Maintenance {
         match list {
             WorkList::Garbage => cursors.garbage = next,
             WorkList::Condemned => cursors.condemned = next,
+            WorkList::Holdings => cursors.holdings = next,
         }
     }
 }

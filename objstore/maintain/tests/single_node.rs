@@ -8,8 +8,8 @@ use futures::TryStreamExt;
 use karri_objstore_maintain::{MaintainConfig, Maintenance, OrphanVerdicts};
 use karri_objstore_service::{
     CompleteRequest, CompletedPart, CopyRequest, CreateBucketRequest, CreateUploadRequest, DeleteItem, DeleteRequest,
-    GetRequest, ListRequest, ObjectService, Owner, PartCopyRequest, PartRequest, PutRequest, ServiceConfig,
-    ServiceError, UploadRef,
+    GetRequest, ListRequest, ObjectService, Owner, PartCopyRequest, PartRequest, PutRequest, RenameRequest,
+    ServiceConfig, ServiceError, UploadRef,
 };
 use karri_ring_disk::DiskPath;
 use karri_ring_extent::{ExtentConfig, ExtentStore};
@@ -80,7 +80,8 @@ impl Node {
         let storage = StorageNode::new(parts, StorageConfig { repair, ..StorageConfig::default() }, &router);
         let service =
             ObjectService::new(meta.client(), storage.client(), clock.clone(), rng.clone(), ServiceConfig::default());
-        let config = MaintainConfig { garbage_age: Duration::ZERO, ..MaintainConfig::default() };
+        let (garbage_age, holding_age) = (Duration::ZERO, Duration::ZERO);
+        let config = MaintainConfig { garbage_age, holding_age, ..MaintainConfig::default() };
         let maintenance = Maintenance::new(meta.clone(), service.clone(), clock, rng, config);
         Self { service, maintenance, storage, meta, raft, dir }
     }
@@ -113,7 +114,8 @@ impl Node {
 
     async fn collect(&self) {
         for _ in 0..ROUNDS_MAX {
-            if self.maintenance.round(true).await.collected == 0 {
+            let round = self.maintenance.round(true).await;
+            if round.collected + round.holdings == 0 {
                 return;
             }
         }
@@ -222,6 +224,31 @@ async fn everything_that_is_deleted_is_gone_at_last() {
     node.collect().await;
     assert_eq!(node.extents(), 0);
     node.service.delete_bucket(BUCKET).await.expect("empty");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_is_looked_after_once_and_when_it_is_old() {
+    let node = Node::first().await;
+    node.put("a", &content(1, 1 << 20)).await;
+    for to in ["b", "c"] {
+        node.copy("a", to).await;
+    }
+    let (clock, rng) = (Arc::new(SystemClock::default()), Arc::new(SystemRng));
+    let later = Maintenance::new(node.meta.clone(), node.service.clone(), clock, rng, MaintainConfig::default());
+    assert_eq!(later.round(true).await.holdings, 0, "they are young");
+    assert_eq!(node.maintenance.round(false).await.holdings, 0, "sweeps do it");
+    assert_eq!(node.maintenance.round(true).await.holdings, 2);
+    assert_eq!(node.maintenance.round(true).await.holdings, 0);
+    let rename = RenameRequest { bucket: BUCKET.into(), source_key: "b".into(), key: "d".into(), ..Default::default() };
+    node.service.rename_object(rename).await.expect("renamed");
+    node.delete("a").await;
+    node.collect().await;
+    for key in ["c", "d"] {
+        assert!(node.get(key).await.expect("there") == content(1, 1 << 20));
+        node.delete(key).await;
+    }
+    node.collect().await;
+    assert_eq!(node.extents(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,8 +12,8 @@ use crate::meter_messages::Reserved;
 use crate::moves::Staged;
 use crate::records::{
     BucketRecord, CompletedRecord, CondemnedRecord, ConfigRevisionRecord, CurrentRecord, DirectoryEntry, GarbageRecord,
-    MeterRecord, MovingRecord, OperationRecord, PartRecord, ReservationRecord, ToldRecord, UploadRecord, UsageRecord,
-    VersionRecord, decode, encode,
+    HoldingRecord, MeterRecord, MovingRecord, OperationRecord, PartRecord, ReservationRecord, ToldRecord, UploadRecord,
+    UsageRecord, VersionRecord, decode, encode,
 };
 
 #[test]
@@ -60,6 +60,7 @@ fn commands_answers_and_rows_are_as_they_were() {
             OperationRecord,
             MovingRecord,
             GarbageRecord,
+            HoldingRecord,
             CondemnedRecord,
             LifecycleProgress,
             Lifecycle,

@@ -11,12 +11,13 @@ use karri_ring_types::{DataId, ExtentId};
 use serde::{Deserialize, Serialize};
 
 use crate::keys::{
-    self, CONDEMNED, CURRENT, GARBAGE, HOLDERS, MOVES, NULL_VERSIONS, PARTS, RELEASED, UPLOADS, USAGE, VERSIONS,
+    self, CONDEMNED, CURRENT, GARBAGE, HOLDERS, HOLDINGS, MOVES, NULL_VERSIONS, PARTS, RELEASED, UPLOADS, USAGE,
+    VERSIONS,
 };
 use crate::messages::Query;
 use crate::records::{
-    CondemnedRecord, CurrentRecord, Data, GarbageRecord, GarbageWork, Loan, MovingRecord, PartRecord, PartRun,
-    UsageRecord, VersionRecord, decode, decode_with_tail,
+    CondemnedRecord, CurrentRecord, Data, GarbageRecord, GarbageWork, HoldingRecord, Loan, MovingRecord, PartRecord,
+    PartRun, UsageRecord, VersionRecord, decode, decode_with_tail,
 };
 use crate::rows::{Rows, Step, any_with_prefix, load};
 use crate::{ObjectService, ServiceError};
@@ -25,7 +26,8 @@ use crate::{ObjectService, ServiceError};
 const ROWS_PER_PAGE_MAX: usize = 200;
 /// The tables, in the order in which they are read: who holds comes before who borrows, so that a loan made meanwhile
 /// is not missed.
-const TABLES: [Table; 9] = [HOLDERS, VERSIONS, PARTS, CURRENT, NULL_VERSIONS, GARBAGE, RELEASED, CONDEMNED, USAGE];
+const TABLES: [Table; 10] =
+    [HOLDERS, VERSIONS, PARTS, CURRENT, NULL_VERSIONS, GARBAGE, RELEASED, CONDEMNED, USAGE, HOLDINGS];
 
 /// Where an inspection has come to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,7 +112,8 @@ pub struct Inspection {
     pub holdings: Vec<Holding>,
     /// Rows that need a holding, elsewhere perhaps.
     pub loans: Vec<Holding>,
-    /// Rows of holdings that are being given back, or are already.
+    /// Rows of holdings that nobody has to use: they are being given back, or are already, or will be unless their use
+    /// is found.
     pub returned: Vec<Vec<u8>>,
     /// Bytes and versions that were seen of each bucket.
     pub sizes: Vec<(Vec<u8>, u64, u64)>,
@@ -233,6 +236,7 @@ impl Look<'_> {
             GARBAGE => self.garbage(&decode(row)?),
             RELEASED => self.released(&decode(row)?),
             CONDEMNED => decode::<CondemnedRecord>(row).map(drop).map_err(Into::into),
+            HOLDINGS => self.holding(&decode(row)?),
             _ => self.meter(&decode(row)?),
         }
     }
@@ -386,6 +390,21 @@ impl Look<'_> {
             self.fault(FaultKind::References, format!("data {data} is held by somebody, and is not there"));
         }
         self.found.holdings.push(Holding { place: self.place.clone(), row: self.key.to_vec() });
+        // Of a copy that may be under way, or was cut off.
+        let note = [&route[..], &self.key[route.len() + 16..]].concat();
+        if self.rows.get(HOLDINGS, &note)?.is_some() {
+            self.found.returned.push(self.key.to_vec());
+        }
+        Ok(())
+    }
+
+    fn holding(&mut self, record: &HoldingRecord) -> Result<(), EvaluateError> {
+        let route = self.route();
+        let holder = keys::parse_id(&self.key[route.len()..]).map(DataId);
+        let holder = holder.ok_or_else(|| EvaluateError::Malformed("the key of a note of a holding".to_owned()))?;
+        if !is_held(self.rows, &keys::holder(&route, record.data, holder))? {
+            self.fault(FaultKind::References, format!("data {} is noted to be held, and is not", record.data));
+        }
         Ok(())
     }
 

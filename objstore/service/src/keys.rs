@@ -47,6 +47,8 @@ pub(crate) const METERED_ACCOUNTS: Table = Table(42);
 pub(crate) const METERS: Table = Table(43);
 /// Changes of an account's buckets that are under way. `meter id | bucket id | reservation id`.
 pub(crate) const RESERVATIONS: Table = Table(44);
+/// Holdings whose use was not seen yet. `route | holder`.
+pub(crate) const HOLDINGS: Table = Table(45);
 
 /// Moves of versions of many parts that are under way. `route | inverted version id`, as in [`VERSIONS`].
 pub(crate) const MOVES: Table = Table(41);

@@ -7,10 +7,13 @@ use karri_ring_meta::{EvaluateError, MetaError, View};
 use karri_ring_types::{DataId, ExtentId, Timestamp, failpoint};
 
 use crate::evaluator::{GUARD_AGE_MS_MIN, MOVE_AGE_MS_MAX};
-use crate::keys::{self, CONDEMNED, GARBAGE, MOVES, OPERATIONS};
+use crate::keys::{self, CONDEMNED, GARBAGE, HOLDINGS, MOVES, OPERATIONS};
 use crate::messages::{Collected, Command, Query, Verdict};
-use crate::records::{CondemnedRecord, GarbageRecord, MovingRecord, OperationRecord, decode, encode};
+use crate::records::{
+    CondemnedRecord, GarbageRecord, HoldingRecord, Loan, MovingRecord, OperationRecord, decode, encode,
+};
 use crate::rows::{Rows, Step};
+use crate::sharing::Held;
 use crate::{ObjectService, ServiceError};
 
 /// Steps of one piece of garbage at a time; what is left is found again.
@@ -23,17 +26,24 @@ pub enum WorkList {
     Garbage,
     /// What is condemned and may have extents left.
     Condemned,
+    /// Data that was held for a copy, whose commit was not seen yet.
+    Holdings,
 }
 
-/// A piece of garbage.
+/// A piece of garbage, or a holding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkItem {
     /// Its row.
     pub row: Vec<u8>,
-    /// When it became garbage.
+    /// When it became garbage, or was held.
     pub since: Timestamp,
-    route: Vec<u8>,
-    data: DataId,
+    work: Work,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Work {
+    Garbage { route: Vec<u8>, data: DataId },
+    Holding(Held),
 }
 
 /// A page of a work list.
@@ -91,6 +101,7 @@ pub(crate) fn work_rows(
     let table = match list {
         WorkList::Garbage => GARBAGE,
         WorkList::Condemned => CONDEMNED,
+        WorkList::Holdings => HOLDINGS,
     };
     let start = first_after(after);
     let mut page = WorkPage::default();
@@ -101,18 +112,11 @@ pub(crate) fn work_rows(
         }
         seen += 1;
         page.next = Some(key.to_vec());
-        let (since, open) = match list {
-            WorkList::Garbage => (decode::<GarbageRecord>(row)?.since, true),
-            WorkList::Condemned => {
-                let record: CondemnedRecord = decode(row)?;
-                (record.since, !record.is_done())
-            }
-        };
-        if open
-            && let Some(parsed) = keys::parse(key)
+        if let Some(parsed) = keys::parse(key)
             && let Some(id) = keys::parse_id(parsed.rest)
         {
-            page.items.push(WorkItem { row: key.to_vec(), since, route: parsed.route.to_vec(), data: DataId(id) });
+            let route = parsed.route.to_vec();
+            page.items.extend(work_item(list, key, row, route, DataId(id))?);
         }
         Ok(Step::Next)
     })?;
@@ -120,6 +124,31 @@ pub(crate) fn work_rows(
         page.next = None;
     }
     Ok(page)
+}
+
+/// What there is to do about a row.
+fn work_item(
+    list: WorkList,
+    key: &[u8],
+    row: &[u8],
+    route: Vec<u8>,
+    id: DataId,
+) -> Result<Option<WorkItem>, EvaluateError> {
+    let (since, work) = match list {
+        WorkList::Garbage => (decode::<GarbageRecord>(row)?.since, Work::Garbage { route, data: id }),
+        WorkList::Condemned => {
+            let record: CondemnedRecord = decode(row)?;
+            if record.is_done() {
+                return Ok(None);
+            }
+            (record.since, Work::Garbage { route, data: id })
+        }
+        WorkList::Holdings => {
+            let HoldingRecord { since, data, row } = decode(row)?;
+            (since, Work::Holding(Held { loan: Loan { route, holder: id }, data, row }))
+        }
+    };
+    Ok(Some(WorkItem { row: key.to_vec(), since, work }))
 }
 
 /// Finds rows that have outlived their use in up to `limit` rows each of three tables after `after`.
@@ -192,25 +221,32 @@ pub(crate) fn evaluate_error(error: EvaluateError) -> ServiceError {
 }
 
 impl ObjectService {
-    /// Does what there is to do about a piece of garbage.
+    /// Does what there is to do about a piece of garbage, or finds out whether a holding is in use.
     ///
     /// # Errors
     /// `Unavailable`; what was left is found again.
     pub async fn collect(&self, item: &WorkItem) -> Result<CollectOutcome, ServiceError> {
+        let (route, data) = match &item.work {
+            Work::Garbage { route, data } => (route, *data),
+            Work::Holding(held) => {
+                self.look_after(held).await?;
+                return Ok(CollectOutcome::default());
+            }
+        };
         let mut outcome = CollectOutcome::default();
         for _ in 0..STEPS_MAX {
-            let collect = Command::Collect { route: item.route.clone(), data: item.data };
-            match self.execute::<Collected>(&item.route, encode(&collect)).await? {
+            let collect = Command::Collect { route: route.clone(), data };
+            match self.execute::<Collected>(route, encode(&collect)).await? {
                 Collected::Nothing => break,
                 Collected::Again => {}
-                Collected::Release { loan, data } => {
-                    self.release(&loan, data).await?;
-                    let done = Command::LoanReleased { route: item.route.clone(), data: item.data };
-                    self.execute::<()>(&item.route, encode(&done)).await?;
+                Collected::Release { loan, data: lent } => {
+                    self.release(&loan, lent).await?;
+                    let done = Command::LoanReleased { route: route.clone(), data };
+                    self.execute::<()>(route, encode(&done)).await?;
                     break;
                 }
                 Collected::Delete(extents) => {
-                    let deleted = self.delete_condemned(&item.route, item.data, &extents).await?;
+                    let deleted = self.delete_condemned(route, data, &extents).await?;
                     if deleted {
                         outcome.extents_deleted += extents.len() as u64;
                     }

@@ -73,6 +73,7 @@ pub(crate) enum Command {
         route: Vec<u8>,
         upload: DataId,
     },
+    /// As [`Command::Hold`], without a note of who is to use it: earlier versions say it.
     AddHolder {
         route: Vec<u8>,
         data: DataId,
@@ -136,6 +137,27 @@ pub(crate) enum Command {
     Meter {
         meter: MeterId,
         change: MeterChange,
+    },
+    /// Holds data for the version or part that will be in `row`, and notes that in [`crate::keys::HOLDINGS`].
+    Hold {
+        route: Vec<u8>,
+        issued: Timestamp,
+        data: DataId,
+        holder: DataId,
+        proof: Proof,
+        row: Vec<u8>,
+    },
+    /// A commit that uses the holding was seen: nobody has to look after it any more.
+    HoldingSettled {
+        route: Vec<u8>,
+        data: DataId,
+        holder: DataId,
+    },
+    /// The row that was to use the holding does not, and will not: it is released, unless it was settled meanwhile.
+    HoldingUnused {
+        route: Vec<u8>,
+        data: DataId,
+        holder: DataId,
     },
 }
 

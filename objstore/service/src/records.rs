@@ -405,6 +405,16 @@ pub(crate) enum GarbageWork {
     Loan { loan: Loan, data: DataId },
 }
 
+/// A holding whose use was not seen yet (ADR 0017).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct HoldingRecord {
+    pub(crate) since: Timestamp,
+    /// The data that is held.
+    pub(crate) data: DataId,
+    /// Row of the version or part that is to use it.
+    pub(crate) row: Vec<u8>,
+}
+
 /// Data that nobody may refer to any more.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct CondemnedRecord {

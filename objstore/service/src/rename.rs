@@ -59,6 +59,10 @@ impl ObjectService {
     }
 
     async fn rename_found(&self, request: &RenameRequest, source: &Found) -> Result<Answer<Written>, ServiceError> {
+        if let Some((data, Some(loan))) = source.record.data.outside() {
+            // What it borrows is noted for the row that it has. Who looks there later must not find it unused.
+            self.settled(loan, data).await?;
+        }
         in_bucket!(self, &request.bucket, |bucket| {
             let route = bucket.id.route(&request.key);
             let rename = RenameCommand {

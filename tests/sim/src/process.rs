@@ -36,6 +36,8 @@ const EPOCH_MS: u64 = 1_800_000_000_000;
 const RESERVE_BYTES: u64 = 256 << 10;
 /// How long garbage is left alone.
 pub(crate) const GARBAGE_AGE: Duration = Duration::from_secs(3);
+/// How long a holding is left alone: shorter than slow copies take, so that some of them are refused.
+pub(crate) const HOLDING_AGE: Duration = Duration::from_secs(4);
 /// Age from which it is asked whether an extent is an orphan.
 pub(crate) const ORPHAN_AGE: Duration = Duration::from_secs(6);
 /// Least bytes of each part of an upload but the last.
@@ -295,6 +297,7 @@ async fn open(site: Site, run: u64, router: Arc<Router>, world: SharedWorld, fir
     let config = MaintainConfig {
         pause: Duration::from_secs(1),
         garbage_age: GARBAGE_AGE,
+        holding_age: HOLDING_AGE,
         rounds_between_sweeps: 3,
         ..MaintainConfig::default()
     };

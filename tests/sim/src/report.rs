@@ -88,8 +88,6 @@ pub struct Report {
     pub faults: Faults,
     /// What was checked.
     pub checked: Checked,
-    /// Holdings that nobody uses and nobody takes off: what was to be held for them is never collected (an open fault).
-    pub stranded: u64,
     /// Keys whose history was too tangled to tell whether it is linearizable.
     pub unsettled: u64,
     /// Digest of all events: equal for equal runs.

@@ -99,7 +99,6 @@ pub fn run(seed: u64, options: &Options) -> Result<Report> {
             simulated_ms: cluster.now().as_millis() as u64,
             recovery_ms: recovery.as_millis() as u64,
             repair_ms: found.repaired.as_millis() as u64,
-            stranded: found.stranded,
             unsettled: found.unsettled,
             faults: world.faults,
             checked: world.checked,

@@ -109,6 +109,22 @@ fn take_apart(
     Ok(left)
 }
 
+/// Forgets a loan that was given back. Commands that would use it again may still arrive.
+pub(super) fn loan_released(
+    rows: &mut dyn Rows,
+    route: &[u8],
+    holder: DataId,
+    now: Timestamp,
+) -> Result<(), EvaluateError> {
+    let id = keys::with_id(route, holder.0);
+    if rows.get(GARBAGE, &id)?.is_some() {
+        rows.delete(GARBAGE, id.clone());
+        let guard = CondemnedRecord { since: now, extents: Vec::new(), parts: false, orphan: false };
+        store(rows, CONDEMNED, id, &guard);
+    }
+    Ok(())
+}
+
 pub(super) fn extents_deleted(rows: &mut dyn Rows, route: &[u8], data: DataId) -> Result<(), EvaluateError> {
     let id = keys::with_id(route, data.0);
     if let Some(mut record) = load::<CondemnedRecord>(rows, CONDEMNED, &id)? {

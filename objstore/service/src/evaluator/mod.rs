@@ -118,15 +118,19 @@ fn carry_out(rows: &mut dyn Rows, decoded: Command, tail: &[u8], now: Timestamp)
         Command::AddHolder { route, data, holder, proof } => {
             reply(&sharing::add_holder(rows, &route, data, holder, &proof)?)
         }
+        Command::Hold { route, issued, data, holder, proof, row } => {
+            reply(&sharing::hold(rows, &route, issued, (data, holder), &proof, row, now)?)
+        }
         Command::ReleaseHolder { route, data, holder } => {
             reply(&sharing::release_holder(rows, &route, data, holder, now)?)
         }
+        Command::HoldingSettled { route, holder, .. } => reply(&sharing::holding_settled(rows, &route, holder)?),
+        Command::HoldingUnused { route, data, holder } => {
+            reply(&sharing::holding_unused(rows, &route, data, holder, now)?)
+        }
         Command::Condemn { row, data, extents } => reply(&sharing::condemn(rows, &row, data, extents, now)?),
         Command::Collect { route, data } => reply(&collect::collect(rows, &route, data, now)?),
-        Command::LoanReleased { route, data } => {
-            rows.delete(GARBAGE, keys::with_id(&route, data.0));
-            reply(&())
-        }
+        Command::LoanReleased { route, data } => reply(&collect::loan_released(rows, &route, data, now)?),
         Command::LifecycleProgress { id, progress } => reply(&lifecycle::progress_rows(rows, id, &progress)?),
         Command::ExtentsDeleted { route, data } => reply(&collect::extents_deleted(rows, &route, data)?),
         Command::Expire { condemned, operations, moves } => {
@@ -197,11 +201,22 @@ fn latches(command: &Command) -> Latches {
         }
         Command::AbortUpload { route, upload: id } => (vec![bucket(route)], vec![upload(route, id.0)]),
         Command::AddHolder { route, data: id, .. }
+        | Command::Hold { route, data: id, .. }
+        | Command::HoldingSettled { route, data: id, .. }
+        | Command::HoldingUnused { route, data: id, .. }
         | Command::ReleaseHolder { route, data: id, .. }
         | Command::Collect { route, data: id }
         | Command::LoanReleased { route, data: id }
         | Command::ExtentsDeleted { route, data: id } => (vec![], vec![data(route, id.0)]),
-        Command::Condemn { row, data: id, .. } => (vec![], vec![data(sharing::route_of(row), id.0)]),
+        Command::Condemn { row, data: id, .. } => {
+            let route = sharing::route_of(row);
+            let mut exclusive = vec![data(route, id.0)];
+            if row == route {
+                // It looks for versions, and would not see one that is written and hidden again before it is applied.
+                exclusive.push(object(route));
+            }
+            (vec![], exclusive)
+        }
         Command::LifecycleProgress { id, .. } => (vec![latch(BUCKETS, &id.0)], vec![latch(LIFECYCLE, &id.0)]),
         Command::Count { id, .. } => (vec![], vec![latch(BUCKETS, &id.0), latch(USAGE, &id.0)]),
         Command::Fence { id } => (vec![], vec![latch(USAGE, &id.0)]),

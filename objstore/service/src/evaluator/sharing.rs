@@ -3,9 +3,12 @@
 use karri_ring_meta::EvaluateError;
 use karri_ring_types::{DataId, ExtentId, Timestamp};
 
-use crate::keys::{self, CONDEMNED, CURRENT, GARBAGE, HOLDERS, PARTS, RELEASED, VERSIONS};
+use super::is_stale;
+use crate::keys::{self, CONDEMNED, CURRENT, GARBAGE, HOLDERS, HOLDINGS, PARTS, RELEASED, VERSIONS};
 use crate::messages::{Answer, Proof, Refusal, Verdict};
-use crate::records::{CondemnedRecord, Data, GarbageRecord, PartRecord, VersionRecord, decode_with_tail};
+use crate::records::{
+    CondemnedRecord, Data, GarbageRecord, HoldingRecord, PartRecord, VersionRecord, decode_with_tail,
+};
 use crate::rows::{Rows, Step, any_with_prefix, load, store};
 
 /// The route that a row begins with.
@@ -41,6 +44,53 @@ pub(super) fn add_holder(
     Ok(Ok(()))
 }
 
+/// As [`add_holder`], with a note of the row that is to use it.
+pub(super) fn hold(
+    rows: &mut dyn Rows,
+    route: &[u8],
+    issued: Timestamp,
+    (data, holder): (DataId, DataId),
+    proof: &Proof,
+    row: Vec<u8>,
+    now: Timestamp,
+) -> Result<Answer<()>, EvaluateError> {
+    // Held before: its note may be gone because it is in use, and must not come back then.
+    if rows.get(HOLDERS, &keys::holder(route, data, holder))?.is_some() {
+        return Ok(Ok(()));
+    }
+    if is_stale(issued, now) {
+        return Ok(Err(Refusal::Stale));
+    }
+    let added = add_holder(rows, route, data, holder, proof)?;
+    if added.is_ok() {
+        store(rows, HOLDINGS, keys::with_id(route, holder.0), &HoldingRecord { since: now, data, row });
+    }
+    Ok(added)
+}
+
+/// Removes the note of a holding that is in use.
+pub(super) fn holding_settled(rows: &mut dyn Rows, route: &[u8], holder: DataId) -> Result<(), EvaluateError> {
+    let note = keys::with_id(route, holder.0);
+    if rows.get(HOLDINGS, &note)?.is_some() {
+        rows.delete(HOLDINGS, note);
+    }
+    Ok(())
+}
+
+/// Takes off a holder that the row in its note does not use. Without a note it is in use, perhaps under another row.
+pub(super) fn holding_unused(
+    rows: &mut dyn Rows,
+    route: &[u8],
+    data: DataId,
+    holder: DataId,
+    now: Timestamp,
+) -> Result<Answer<()>, EvaluateError> {
+    match rows.get(HOLDINGS, &keys::with_id(route, holder.0))? {
+        Some(_) => release_holder(rows, route, data, holder, now),
+        None => Ok(Ok(())),
+    }
+}
+
 /// Takes a holder off. The last one of data that its owner has given up makes it garbage.
 pub(super) fn release_holder(
     rows: &mut dyn Rows,
@@ -49,6 +99,7 @@ pub(super) fn release_holder(
     holder: DataId,
     now: Timestamp,
 ) -> Result<Answer<()>, EvaluateError> {
+    holding_settled(rows, route, holder)?;
     let row = keys::holder(route, data, holder);
     if rows.get(HOLDERS, &row)?.is_none() {
         return Ok(Ok(()));

@@ -4,7 +4,7 @@ use karri_ring_types::{Clock as _, DataId, ExtentId, VersionId};
 
 use super::support::{BUCKET, MemoryRows, World, content, world};
 use crate::inspect::{FaultKind, InspectCursor, Inspection, Standing, evaluate, standing};
-use crate::keys::{self, CONDEMNED, CURRENT, HOLDERS, PARTS, VERSIONS};
+use crate::keys::{self, CONDEMNED, CURRENT, HOLDERS, HOLDINGS, PARTS, VERSIONS};
 use crate::records::{CondemnedRecord, CurrentRecord, Data, VersionRecord, decode, decode_with_tail, encode};
 use crate::{CopyRequest, Quota};
 
@@ -25,6 +25,7 @@ fn inspect(world: &World) -> Inspection {
         all.wanted.extend(page.wanted);
         all.holdings.extend(page.holdings);
         all.loans.extend(page.loans);
+        all.returned.extend(page.returned);
         all.sizes.extend(page.sizes);
         all.meters.extend(page.meters);
         cursor = page.next;
@@ -87,6 +88,8 @@ async fn what_was_written_in_the_ordinary_way_has_no_fault() {
         let mut pairs = (found.holdings, found.loans);
         pairs.0.sort_by(|a, b| a.row.cmp(&b.row));
         pairs.1.sort_by(|a, b| a.row.cmp(&b.row));
+        // Nobody has looked after them yet.
+        assert_eq!(found.returned.len(), 2);
         assert!(pairs.0.iter().zip(&pairs.1).all(|(holding, loan)| holding.row == loan.row));
         let total: u64 = found.sizes.iter().map(|(_, bytes, _)| bytes).sum();
         assert_eq!(total, 750_010);
@@ -128,6 +131,26 @@ async fn wrong_reference_counts_are_named() {
     assert_eq!((found.holdings.len(), missing.len()), (1, 1));
     assert!(!world.service.is_held(&row).await.expect("asked"));
     assert!(world.service.is_held(&missing[0].row).await.is_ok_and(|held| !held));
+    // Its note says that somebody holds what nobody does.
+    assert_eq!(kinds(&world), [FaultKind::References]);
+}
+
+#[tokio::test]
+async fn a_holding_without_use_is_no_fault_while_the_collector_will_see_to_it() {
+    let world = stage().await;
+    let told = |world: &World| {
+        let found = inspect(world);
+        (found.faults.len(), found.holdings.len(), found.loans.len(), found.returned.len())
+    };
+    assert_eq!(told(&world), (0, 2, 2, 2));
+    world.look_after_holdings().await;
+    assert_eq!(told(&world), (0, 2, 2, 0));
+    let found = world.service.find(BUCKET, "b", None).await.expect("there");
+    world.service.hold(&found, found.route.clone()).await.expect("answered").expect("held");
+    assert_eq!(told(&world), (0, 3, 2, 1));
+    let (note, _) = first(&world, HOLDINGS);
+    write(&world, HOLDINGS, &note[..note.len() - 1], Some(vec![99]));
+    assert_eq!(kinds(&world), [FaultKind::Unreadable]);
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ mod buckets;
 mod classes;
 mod copies;
 mod encryption;
+mod holdings;
 mod inspect;
 mod lifecycle;
 mod listing;

@@ -245,6 +245,14 @@ impl Sink for MemorySink {
         Ok(())
     }
 
+    async fn wanted(&self) {
+        std::future::pending().await
+    }
+
+    async fn shed(&mut self) -> Result<(), ServiceError> {
+        Ok(())
+    }
+
     async fn finish(&mut self) -> Result<Vec<ExtentRef>, ServiceError> {
         if !self.bytes.is_empty() {
             self.seal(self.bytes.len());

@@ -10,7 +10,7 @@ use karri_objstore_service::{
 use karri_ring_types::NodeId;
 
 use crate::cluster::Cluster;
-use crate::process::{GARBAGE_AGE, ORPHAN_AGE, Parts};
+use crate::process::{GARBAGE_AGE, HOLDING_AGE, ORPHAN_AGE, Parts};
 use crate::workload::BUCKETS;
 
 /// Longest wait for all to be deleted.
@@ -26,8 +26,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Extents that are told of a node.
 const TOLD: u32 = 1000;
 
-/// Deletes everything and waits until it is gone, but for what holdings without use keep.
-pub(crate) fn collect(cluster: &mut Cluster, stranded: u64, violations: &mut Vec<String>) {
+/// Deletes everything and waits until it is gone.
+pub(crate) fn collect(cluster: &mut Cluster, violations: &mut Vec<String>) {
     let Some(&node) = cluster.up().first() else { return };
     let gone = cluster.gone.clone();
     let before = cluster.ask_node(node, LOOK, move |parts| async move { held(&parts, &gone).await }).flatten();
@@ -46,10 +46,7 @@ pub(crate) fn collect(cluster: &mut Cluster, stranded: u64, violations: &mut Vec
         violations.push(format!("I10: not everything could be deleted after healing: {deleted:?}"));
         return;
     }
-    if stranded > 0 {
-        return;
-    }
-    let end = cluster.now() + GARBAGE_AGE + ORPHAN_AGE + COLLECT_MAX;
+    let end = cluster.now() + GARBAGE_AGE + HOLDING_AGE + ORPHAN_AGE + COLLECT_MAX;
     let mut left = None;
     while cluster.now() < end {
         cluster.run_until(PAUSE, |_| false);

@@ -22,8 +22,6 @@ const SEARCH_STEPS_MAX: u64 = 3_000_000;
 pub(crate) struct Found {
     /// From healing until all copies were there.
     pub(crate) repaired: Duration,
-    /// Holdings that stay without use.
-    pub(crate) stranded: u64,
     /// Keys whose searches for an order were given up.
     pub(crate) unsettled: u64,
 }
@@ -37,9 +35,8 @@ pub(crate) fn check(
     violations: &mut Vec<String>,
 ) -> Found {
     bodies::read_all(cluster, seed, keys, history, violations);
-    let mut found = Found::default();
-    (found.repaired, found.stranded) = references::recount(cluster, violations);
-    garbage::collect(cluster, found.stranded, violations);
+    let mut found = Found { repaired: references::recount(cluster, violations), unsettled: 0 };
+    garbage::collect(cluster, violations);
     {
         let history = history.lock();
         violations.extend(history.violations.iter().cloned());

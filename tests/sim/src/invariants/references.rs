@@ -15,9 +15,6 @@ use crate::report::Checked;
 
 /// Longest time from healing until nothing is wrong.
 const REPAIR_MAX: Duration = Duration::from_secs(90);
-/// Holdings that are without use for so long stay so.
-const STRANDED_AFTER: Duration = Duration::from_secs(20);
-const STRANDED: &str = "a holding that nobody uses";
 /// Longest wait for one look at everything.
 const LOOK: Duration = Duration::from_secs(30);
 /// Between two looks.
@@ -25,9 +22,8 @@ const PAUSE: Duration = Duration::from_millis(1500);
 /// Faults that are told.
 const TOLD: usize = 5;
 
-/// Looks at everything until nothing is wrong; says how long that took, and how many holdings stay without use. Those
-/// are an open fault (docs/reliability.md): a node that ends between a holding and its use leaves it for ever.
-pub(crate) fn recount(cluster: &mut Cluster, violations: &mut Vec<String>) -> (Duration, u64) {
+/// Looks at everything until nothing is wrong; says how long that took.
+pub(crate) fn recount(cluster: &mut Cluster, violations: &mut Vec<String>) -> Duration {
     let begin = cluster.now();
     let mut faults = vec!["no node could look".to_owned()];
     while cluster.now() < begin + REPAIR_MAX {
@@ -37,13 +33,7 @@ pub(crate) fn recount(cluster: &mut Cluster, violations: &mut Vec<String>) -> (D
         match looked {
             Some(Ok((checked, found))) if found.is_empty() => {
                 cluster.world.lock().checked.add(&checked);
-                return (cluster.now() - begin, 0);
-            }
-            Some(Ok((checked, found)))
-                if cluster.now() > begin + STRANDED_AFTER && found.iter().all(|fault| fault.text == STRANDED) =>
-            {
-                cluster.world.lock().checked.add(&checked);
-                return (cluster.now() - begin, found.len() as u64);
+                return cluster.now() - begin;
             }
             Some(Ok((_, found))) => {
                 faults = found.iter().map(|fault| format!("{}: {}", fault.place, fault.text)).collect();
@@ -56,7 +46,7 @@ pub(crate) fn recount(cluster: &mut Cluster, violations: &mut Vec<String>) -> (D
     let more = faults.len().saturating_sub(TOLD);
     faults.truncate(TOLD);
     violations.push(format!("I7: {REPAIR_MAX:?} after healing: {}; {more} more", faults.join("; ")));
-    (cluster.now() - begin, 0)
+    cluster.now() - begin
 }
 
 /// What spans pages.
@@ -92,7 +82,7 @@ async fn look(parts: &Arc<Parts>, gone: &BTreeSet<NodeId>) -> Result<(Checked, V
         look.add(page.inspection);
     }
     for (_, place) in std::mem::take(&mut look.holdings) {
-        let text = STRANDED.to_owned();
+        let text = "a holding that nobody uses".to_owned();
         look.faults.push(Fault { kind: FaultKind::References, place, text });
     }
     for node in parts.fsck.nodes().into_iter().filter(|node| !gone.contains(node)) {

@@ -10,7 +10,7 @@ use md5::{Digest as _, Md5};
 
 use super::reference::{Ending, Reference, Version};
 use super::steps::{KEYS, Keep, Kind, Luck, Sequence, Step, size_of};
-use crate::keys::{CURRENT, GARBAGE, HOLDERS, NULL_VERSIONS, PARTS, UPLOADS, VERSIONS};
+use crate::keys::{CURRENT, GARBAGE, HOLDERS, HOLDINGS, NULL_VERSIONS, PARTS, UPLOADS, VERSIONS};
 use crate::tests::support::{BUCKET, Fate, World, collect, world};
 use crate::{
     BucketLock, DeleteItem, DeleteRequest, GetRequest, LockMode, ObjectLock, ObjectRef, ObjectService, Retention,
@@ -33,6 +33,8 @@ pub(super) enum Fault {
     HoldersForgotten,
     /// The lock of a new version is not kept.
     LockForgotten,
+    /// Notes of holdings stay when a rename takes the loan to another row.
+    HoldingsLeft,
 }
 
 /// Both sides.
@@ -43,6 +45,8 @@ pub(super) struct Pair {
     pub(super) kind: Kind,
     /// The rows before the last step, where the fault needs them.
     before: Option<Rows>,
+    /// Notes of holdings that were ever seen, where the fault needs them.
+    notes: Rows,
 }
 
 type Rows = std::collections::BTreeMap<(bool, u8, Vec<u8>), Bytes>;
@@ -61,6 +65,9 @@ pub(super) fn run(sequence: Sequence, fault: Fault) -> Outcome {
             }
             let told = format!("step {at} {step:?}");
             pair.take(step).await.map_err(|failure| format!("{told}: {failure}"))?;
+            if fault == Fault::HoldingsLeft {
+                pair.keep_notes();
+            }
             // Ids that are made in one millisecond are in no order, as those of nodes whose clocks differ.
             pair.world.clock.advance(Duration::from_millis(at as u64 % 3));
             if at % 8 == 7 {
@@ -151,7 +158,7 @@ impl Pair {
                 (reference.versioning, reference.locked) = (Versioning::Enabled, true);
             }
         }
-        Ok(Self { world, reference, fault, kind, before: None })
+        Ok(Self { world, reference, fault, kind, before: None, notes: Rows::new() })
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -196,7 +203,15 @@ impl Pair {
         if self.fault == Fault::HoldersForgotten {
             self.world.meta.state.lock().retain(|(_, table, _), _| *table != HOLDERS.0);
         }
+        self.world.meta.state.lock().extend(self.notes.clone());
+        self.world.look_after_holdings().await;
         self.world.collect_garbage().await;
+    }
+
+    fn keep_notes(&mut self) {
+        let state = self.world.meta.state.lock();
+        let noted = state.iter().filter(|((_, table, _), _)| *table == HOLDINGS.0);
+        self.notes.extend(noted.map(|(key, row)| (key.clone(), row.clone())));
     }
 
     pub(super) async fn read(&self, key: &str, version: Option<VersionRef>) -> Result<Bytes, ServiceError> {
@@ -254,7 +269,7 @@ impl Pair {
             }
         }
         self.collect().await;
-        let tables = [VERSIONS, CURRENT, NULL_VERSIONS, HOLDERS, PARTS, UPLOADS, GARBAGE];
+        let tables = [VERSIONS, CURRENT, NULL_VERSIONS, HOLDERS, HOLDINGS, PARTS, UPLOADS, GARBAGE];
         let left = tables.map(|table| (table.0, self.world.meta.count(table))).map(|(table, count)| (table, count));
         same("rows left", &left, &tables.map(|table| (table.0, 0)))?;
         same("extents left", &self.world.extent_count(), &0)?;

@@ -16,9 +16,21 @@ const SUITE: Suite = Suite {
     share: 3000,
 };
 
+const LOANS: Suite = Suite {
+    name: "loans",
+    command: "-p karri-objstore-service --lib loans_are_as_a_model_has_them",
+    share: 1000,
+    ..SUITE
+};
+
 #[test]
 fn requests_are_answered_as_a_model_has_them() {
     SUITE.run(steps::sequence(), |sequence| run(sequence, Fault::None));
+}
+
+#[test]
+fn loans_are_as_a_model_has_them() {
+    LOANS.run(steps::loans(), |sequence| run(sequence, Fault::None));
 }
 
 #[test]
@@ -33,4 +45,6 @@ fn planted_faults_of_the_object_service_are_found() {
     ] {
         SUITE.catches(&format!("{fault:?}"), steps::sequence(), |sequence| run(sequence, fault));
     }
+    let fault = Fault::HoldingsLeft;
+    LOANS.catches(&format!("{fault:?}"), steps::loans(), |sequence| run(sequence, fault));
 }

@@ -180,3 +180,19 @@ pub(super) fn sequence() -> impl Strategy<Value = Sequence> + Sync {
     ];
     (kind, vec(step, 1..40)).prop_map(|(kind, steps)| Sequence { kind, steps })
 }
+
+/// Objects that share their bytes, under names that change: only bodies outside of rows are lent.
+pub(super) fn loans() -> impl Strategy<Value = Sequence> + Sync {
+    let kind = prop_oneof![3 => Just(Kind::Plain), 1 => Just(Kind::Cut)];
+    let body = prop_oneof![Just(4), Just(5), Just(10), Just(11)];
+    let put = |(key, body)| Step::Put { key, body, when: When::Always, luck: Luck::Answered, keep: Keep::No };
+    let step = prop_oneof![
+        3 => (key(), body).prop_map(put),
+        4 => (key(), key()).prop_map(|(from, to)| Step::Copy { from, version: None, to, when: When::Always }),
+        4 => (key(), key()).prop_map(|(from, to)| Step::Rename { from, to }),
+        2 => key().prop_map(|key| Step::Delete { key, version: None, when: When::Always, bypass: false }),
+        2 => uploads(),
+        1 => Just(Step::Collect),
+    ];
+    (kind, vec(step, 1..40)).prop_map(|(kind, steps)| Sequence { kind, steps })
+}
