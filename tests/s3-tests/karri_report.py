@@ -32,6 +32,8 @@ def pytest_collection_modifyitems(config, items):
     with open(path, encoding="utf-8") as file:
         excluded = {line.split()[0] for line in file if line.strip() and not line.startswith("#")}
     items[:] = [item for item in items if short(item.nodeid) not in excluded]
+    # In the suite's own order, however they were named: some cases want that later ones have not made their buckets yet.
+    items.sort(key=lambda item: item.location[:2])
 
 
 def pytest_runtest_logreport(report):
