@@ -94,17 +94,14 @@ struct Fetch {
 }
 
 impl Fetch {
-    /// Tries again for a moment when a holder does not answer: it may just be starting. When none has it, those who have it
-    /// may not be known here yet.
+    /// Tries again for a moment when a holder does not answer: it may just be starting.
     async fn run(self) -> Result<Vec<Bytes>, ReadError> {
         let mut patience = HEDGE_AFTER;
         for _ in 1..ATTEMPTS_MAX {
             match self.attempt(patience).await {
-                Err(ReadError::Unavailable) => {}
-                Err(ReadError::Lost) => self.shared.layouts.doubt(),
+                Err(ReadError::Unavailable) => tokio::time::sleep(ATTEMPT_PAUSE).await,
                 outcome => return outcome,
             }
-            tokio::time::sleep(ATTEMPT_PAUSE).await;
             patience = READ_DEADLINE;
         }
         self.attempt(patience).await
