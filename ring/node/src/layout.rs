@@ -19,6 +19,9 @@ pub trait LayoutSource: Send + Sync + 'static {
 
     /// Whether a node seems to answer. Only a hint: it may be wrong either way.
     fn alive(&self, node: NodeId) -> bool;
+
+    /// What the layout says was not found to be so: it may be an old one, and a newer one is to be looked for soon.
+    fn doubt(&self) {}
 }
 
 /// Every node that may hold a copy of `id`, or any shard of its stripe: the present owners, then the former ones.
@@ -67,5 +70,9 @@ impl LayoutSource for Membership {
 
     fn alive(&self, node: NodeId) -> bool {
         Self::alive(self, node)
+    }
+
+    fn doubt(&self) {
+        Self::doubt(self);
     }
 }

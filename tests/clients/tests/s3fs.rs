@@ -50,6 +50,11 @@ async fn a_mounted_bucket_is_a_file_system() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn on_three_nodes_with_versions_and_encryption() -> Result<()> {
+    exercise(3, Setting { tls: false, ..Setting::everything(Encryption::S3) }, "").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 #[ignore = "s3fs 1.90 itself ends with SIGABRT in some runs over TLS: run with --ignored"]
 async fn on_three_nodes_with_tls_versions_and_encryption() -> Result<()> {
     // rustls' certificates of tests are for addresses, which s3fs compares with a host's name.

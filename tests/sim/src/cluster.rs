@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -54,6 +55,8 @@ pub(crate) struct Cluster {
     pub(crate) gone: BTreeSet<NodeId>,
     /// Once all is healed, nodes that end begin again at once; how often they did.
     pub(crate) supervised: bool,
+    /// Milliseconds that the wall clock of a node that comes new is ahead.
+    ahead_ms: u64,
     late_ends: BTreeMap<NodeId, u64>,
     joining: Option<Arc<Mutex<Option<Result<Credentials>>>>>,
     processes: BTreeMap<NodeId, Process>,
@@ -81,6 +84,7 @@ impl Cluster {
             logs: Logs::default(),
             gone: BTreeSet::new(),
             supervised: false,
+            ahead_ms: 0,
             late_ends: BTreeMap::new(),
             joining: None,
             processes: BTreeMap::new(),
@@ -159,9 +163,18 @@ impl Cluster {
         self.gone.insert(node);
     }
 
+    /// All wall clocks show the same from now on, those of nodes that are still to come too.
+    pub(crate) fn set_wall_clocks(&mut self, ahead_ms: u64) {
+        self.ahead_ms = ahead_ms;
+        for site in self.sites.values() {
+            site.clock.ahead_ms.store(ahead_ms, Ordering::SeqCst);
+        }
+    }
+
     fn admit(&mut self, credentials: Credentials, first: bool) {
         let node = credentials.identity().node;
         let site = Site::new(credentials, self.pace, self.seed ^ node.0);
+        site.clock.ahead_ms.store(self.ahead_ms, Ordering::SeqCst);
         if let Some(mutant) = self.mutant() {
             mutant.plant(&site.disk);
         }

@@ -244,9 +244,9 @@ impl Trouble {
     pub(crate) fn heal(&mut self, cluster: &mut Cluster) {
         cluster.world.lock().weather = Weather::default();
         set_rates(cluster);
+        // Forward, so that nothing has to wait for a time that was told before.
+        cluster.set_wall_clocks(WALL_CLOCK_SPAN_MS);
         for site in cluster.sites.values() {
-            // Forward, so that nothing has to wait for a time that was told before.
-            site.clock.ahead_ms.store(WALL_CLOCK_SPAN_MS, Ordering::SeqCst);
             site.disk.crash_at(u64::MAX);
             site.disk.fail_at(u64::MAX, Fault::Io);
             site.disk.set_free(None);

@@ -6,13 +6,13 @@ use karri_ring_types::{DataId, Timestamp, VersionId};
 
 use super::is_stale;
 use super::objects::discard;
-use super::versions::{self, bucket_state, refresh_current};
-use crate::keys::{self, CONDEMNED, GARBAGE, MOVES, OPERATIONS, PARTS, VERSIONS};
+use super::updates::Changing;
+use super::versions::{self, bucket_state};
+use crate::keys::{self, CONDEMNED, GARBAGE, MOVES, PARTS};
 use crate::messages::{Answer, Refusal, Written};
 use crate::moves::{MoveCommand, StageCommand, Staged};
 use crate::records::{
-    Data, GarbageRecord, GarbageWork, MovingRecord, OperationRecord, PartRecord, PartRun, decode_with_tail,
-    encode_with_tail,
+    Data, GarbageRecord, GarbageWork, MovingRecord, PartRecord, PartRun, decode_with_tail, encode_with_tail,
 };
 use crate::rows::{Rows, load, store};
 
@@ -95,17 +95,11 @@ pub(super) fn move_to_class(
     now: Timestamp,
 ) -> Result<Answer<Written>, EvaluateError> {
     let MoveCommand { route, issued, operation, version, class, from, data } = command;
-    let Some(bucket) = bucket_state(rows, &route)? else { return Ok(Err(Refusal::NoSuchBucket)) };
-    let note_key = keys::with_id(&route, operation.0);
-    if let Some(note) = load::<OperationRecord>(rows, OPERATIONS, &note_key)? {
-        return Ok(Ok(Written { told: note.told, modified: note.modified }));
-    }
-    if is_stale(issued, now) {
-        return Ok(Err(Refusal::Stale));
-    }
-    let Some((mut record, _)) = versions::version(rows, &route, version)? else {
-        return Ok(Err(Refusal::NoSuchVersion));
+    let mut changing = match Changing::begin(rows, &route, version, operation, issued, now)? {
+        Ok(changing) => changing,
+        Err(answer) => return Ok(answer),
     };
+    let record = &mut changing.record;
     if record.data.garbage_id() != Some(from) {
         return Ok(Err(Refusal::SourceChanged));
     }
@@ -123,11 +117,8 @@ pub(super) fn move_to_class(
     discard(rows, &route, std::mem::replace(&mut record.data, data), now);
     record.description.storage_class = class;
     record.restored_until = None;
-    rows.put(VERSIONS, keys::version(&route, version), encode_with_tail(&record, &[]));
-    refresh_current(rows, &route, &record)?;
-    let written = Written { told: bucket.told(record.null, version), modified: record.modified };
-    store(rows, OPERATIONS, note_key, &OperationRecord { since: now, modified: written.modified, told: written.told });
-    Ok(Ok(written))
+    let row = encode_with_tail(record, &[]);
+    changing.end(rows, &route, row, now).map(Ok)
 }
 
 /// Hands the new parts of a move that will not be ended to the collector.

@@ -1,5 +1,6 @@
 //! Changes of what is said of a version or a bucket.
 
+use bytes::Bytes;
 use karri_ring_meta::EvaluateError;
 use karri_ring_types::{Timestamp, VersionId};
 
@@ -12,35 +13,81 @@ use crate::records::{BucketRecord, OperationRecord, VersionRecord, decode_with_t
 use crate::rows::{Rows, load, store};
 use crate::{BucketState, LockMode, Retention, Versioning};
 
+/// A version that is being changed, once for each operation.
+pub(super) struct Changing {
+    pub(super) record: VersionRecord,
+    bucket: BucketState,
+    key: Vec<u8>,
+    note_key: Vec<u8>,
+    row: Bytes,
+}
+
+impl Changing {
+    /// The version as it is; or the answer, where the operation is done already or cannot be.
+    pub(super) fn begin(
+        rows: &mut dyn Rows,
+        route: &[u8],
+        version: VersionId,
+        operation: VersionId,
+        issued: Timestamp,
+        now: Timestamp,
+    ) -> Result<Result<Self, Answer<Written>>, EvaluateError> {
+        let Some(bucket) = bucket_state(rows, route)? else { return Ok(Err(Err(Refusal::NoSuchBucket))) };
+        let note_key = keys::with_id(route, operation.0);
+        if let Some(note) = load::<OperationRecord>(rows, OPERATIONS, &note_key)? {
+            return Ok(Err(Ok(Written { told: note.told, modified: note.modified })));
+        }
+        if is_stale(issued, now) {
+            return Ok(Err(Err(Refusal::Stale)));
+        }
+        let Some((record, row)) = versions::version(rows, route, version)? else {
+            return Ok(Err(Err(Refusal::NoSuchVersion)));
+        };
+        Ok(Ok(Self { record, bucket, key: keys::version(route, version), note_key, row }))
+    }
+
+    /// The body in its row.
+    fn body(&self) -> Result<&[u8], EvaluateError> {
+        let (_, body) = decode_with_tail::<VersionRecord>(&self.row)?;
+        Ok(&self.row[self.row.len() - body..])
+    }
+
+    /// Writes the record's row and notes that it is done.
+    pub(super) fn end(
+        self,
+        rows: &mut dyn Rows,
+        route: &[u8],
+        row: Vec<u8>,
+        now: Timestamp,
+    ) -> Result<Written, EvaluateError> {
+        let Self { record, bucket, key, note_key, .. } = self;
+        rows.put(VERSIONS, key, row);
+        refresh_current(rows, route, &record)?;
+        let written = Written { told: bucket.told(record.null, record.version), modified: record.modified };
+        let note = OperationRecord { since: now, modified: written.modified, told: written.told };
+        store(rows, OPERATIONS, note_key, &note);
+        Ok(written)
+    }
+}
+
 pub(super) fn update(
     rows: &mut dyn Rows,
     command: UpdateCommand,
     now: Timestamp,
 ) -> Result<Answer<Written>, EvaluateError> {
     let UpdateCommand { route, issued, operation, version, change } = command;
-    let Some(bucket) = bucket_state(rows, &route)? else { return Ok(Err(Refusal::NoSuchBucket)) };
-    let note_key = keys::with_id(&route, operation.0);
-    if let Some(note) = load::<OperationRecord>(rows, OPERATIONS, &note_key)? {
-        return Ok(Ok(Written { told: note.told, modified: note.modified }));
-    }
-    if is_stale(issued, now) {
-        return Ok(Err(Refusal::Stale));
-    }
-    let Some((mut record, row)) = versions::version(rows, &route, version)? else {
-        return Ok(Err(Refusal::NoSuchVersion));
+    let mut changing = match Changing::begin(rows, &route, version, operation, issued, now)? {
+        Ok(changing) => changing,
+        Err(answer) => return Ok(answer),
     };
-    if record.delete_marker {
+    if changing.record.delete_marker {
         return Ok(Err(Refusal::DeleteMarker));
     }
-    let (_, body) = decode_with_tail::<VersionRecord>(&row)?;
-    if let Err(refusal) = apply(&bucket, &mut record, change, now) {
+    if let Err(refusal) = apply(&changing.bucket, &mut changing.record, change, now) {
         return Ok(Err(refusal));
     }
-    rows.put(VERSIONS, keys::version(&route, version), encode_with_tail(&record, &row[row.len() - body..]));
-    refresh_current(rows, &route, &record)?;
-    let written = Written { told: bucket.told(record.null, version), modified: record.modified };
-    store(rows, OPERATIONS, note_key, &OperationRecord { since: now, modified: written.modified, told: written.told });
-    Ok(Ok(written))
+    let row = encode_with_tail(&changing.record, changing.body()?);
+    changing.end(rows, &route, row, now).map(Ok)
 }
 
 fn apply(bucket: &BucketState, record: &mut VersionRecord, change: Change, now: Timestamp) -> Result<(), Refusal> {

@@ -38,6 +38,11 @@ impl Membership {
         }
     }
 
+    /// Looks for a newer state at once.
+    pub(crate) fn doubt(&self) {
+        self.changed.notify_one();
+    }
+
     pub(super) async fn follow(&self) {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -94,14 +94,17 @@ struct Fetch {
 }
 
 impl Fetch {
-    /// Tries again for a moment when a holder does not answer: it may just be starting.
+    /// Tries again for a moment when a holder does not answer: it may just be starting. When none has it, those who have it
+    /// may not be known here yet.
     async fn run(self) -> Result<Vec<Bytes>, ReadError> {
         let mut patience = HEDGE_AFTER;
         for _ in 1..ATTEMPTS_MAX {
             match self.attempt(patience).await {
-                Err(ReadError::Unavailable) => tokio::time::sleep(ATTEMPT_PAUSE).await,
+                Err(ReadError::Unavailable) => {}
+                Err(ReadError::Lost) => self.shared.layouts.doubt(),
                 outcome => return outcome,
             }
+            tokio::time::sleep(ATTEMPT_PAUSE).await;
             patience = READ_DEADLINE;
         }
         self.attempt(patience).await

@@ -104,9 +104,11 @@ impl Reader {
         let mut patience = HEDGE_AFTER;
         for _ in 1..ATTEMPTS_MAX {
             match self.attempt(&wanted, patience).await {
-                Err(ReadError::Unavailable) => tokio::time::sleep(ATTEMPT_PAUSE).await,
+                Err(ReadError::Unavailable) => {}
+                Err(ReadError::Lost) => self.shared.layouts.doubt(),
                 outcome => return outcome,
             }
+            tokio::time::sleep(ATTEMPT_PAUSE).await;
             patience = READ_DEADLINE;
         }
         self.attempt(&wanted, patience).await

@@ -82,6 +82,17 @@ async fn writers_that_get_nothing_leave_memory_to_others() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_with_an_old_layout_looks_for_a_newer_one() {
+    let mut cluster = TestCluster::start(3);
+    cluster.add(4, 1 << 20);
+    let content = random_bytes(13, 2 * MIB);
+    let extents = write(&cluster.client(1), &content).await;
+    // Whom it asks answers, and has nothing.
+    let reader = cluster.client_with_old_layout([4]);
+    assert!(read(&reader, &extents).await.unwrap() == content);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ranges_are_exact() {
     let cluster = TestCluster::start(3);
     let content = random_bytes(4, 5 * MIB + 100);

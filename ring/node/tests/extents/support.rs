@@ -24,6 +24,8 @@ use tokio_util::sync::CancellationToken;
 pub(crate) struct TestLayout {
     layouts: RwLock<Vec<Arc<Layout>>>,
     dead: RwLock<HashSet<NodeId>>,
+    /// What is found when the layout is doubted.
+    newer: RwLock<Option<Vec<Arc<Layout>>>>,
 }
 
 impl LayoutSource for TestLayout {
@@ -37,6 +39,12 @@ impl LayoutSource for TestLayout {
 
     fn alive(&self, node: NodeId) -> bool {
         !self.dead.read().contains(&node)
+    }
+
+    fn doubt(&self) {
+        if let Some(newer) = self.newer.write().take() {
+            *self.layouts.write() = newer;
+        }
     }
 }
 
@@ -79,7 +87,11 @@ impl TestCluster {
         let dir = tempfile::tempdir().unwrap();
         let count = specs.len() as u64;
         let layout = Layout::empty(3).next_with(specs, 3, widths).unwrap();
-        let layout = Arc::new(TestLayout { layouts: RwLock::new(vec![Arc::new(layout)]), dead: RwLock::default() });
+        let layout = Arc::new(TestLayout {
+            layouts: RwLock::new(vec![Arc::new(layout)]),
+            dead: RwLock::default(),
+            newer: RwLock::default(),
+        });
         let mut cluster =
             Self { network: MemoryNetwork::new(), layout, nodes: Vec::new(), shutdown: CancellationToken::new(), dir };
         for id in 1..=count {
@@ -123,15 +135,23 @@ impl TestCluster {
 
     /// A client of a process without a store, whose writers share so much memory.
     pub(crate) fn client_with_memory(&self, write_memory_bytes_max: usize) -> ExtentClient {
+        self.remote(self.layout.clone(), ClientConfig { write_memory_bytes_max })
+    }
+
+    /// A client of a process without a store that knows an old layout, of these nodes, until it doubts it.
+    pub(crate) fn client_with_old_layout(&self, ids: impl IntoIterator<Item = u64>) -> ExtentClient {
+        let old = Layout::empty(3).next(specs(ids), 3).unwrap();
+        let layout = TestLayout {
+            layouts: RwLock::new(vec![Arc::new(old)]),
+            dead: RwLock::default(),
+            newer: RwLock::new(Some(self.layout.history())),
+        };
+        self.remote(Arc::new(layout), ClientConfig::default())
+    }
+
+    fn remote(&self, layout: Arc<TestLayout>, config: ClientConfig) -> ExtentClient {
         let transport = self.network.transport(NodeId(99), Router::new());
-        let config = ClientConfig { write_memory_bytes_max };
-        ExtentClient::remote(
-            transport,
-            self.layout.clone(),
-            Arc::new(SystemClock::default()),
-            Arc::new(SystemRng),
-            config,
-        )
+        ExtentClient::remote(transport, layout, Arc::new(SystemClock::default()), Arc::new(SystemRng), config)
     }
 
     pub(crate) fn node(&self, id: u64) -> &TestNode {
