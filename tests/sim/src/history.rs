@@ -1,9 +1,10 @@
 //! What the clients asked and were answered.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use karri_objstore_service::VersionRef;
 use karri_tests_linearizability::{Done, Input, Operation, Output, Value};
 use parking_lot::Mutex;
 
@@ -35,11 +36,24 @@ pub(crate) struct History {
     pub(crate) bodies: BTreeMap<Value, Body>,
     pub(crate) etags: BTreeMap<String, Value>,
     pub(crate) listings: Vec<Listing>,
+    /// Those whose writes were acknowledged.
+    pub(crate) versions: Vec<(Version, Value)>,
+    /// Those whose deletion somebody asked for.
+    pub(crate) deleting: HashSet<Version>,
+    /// Those of which it was acknowledged.
+    pub(crate) deleted: HashSet<Version>,
     pub(crate) violations: Vec<String>,
     pub(crate) answered: u64,
     pub(crate) unknown: u64,
     pub(crate) refused: u64,
     last_value: Value,
+}
+
+/// A version of a key, where they are kept.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Version {
+    pub(crate) key: String,
+    pub(crate) version: VersionRef,
 }
 
 /// A listing that was answered.

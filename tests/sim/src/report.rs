@@ -62,6 +62,9 @@ counters! {
         copies: "copies read",
         collected: "extents collected in the end",
         shared: "copies that share extents",
+        renamed: "renames",
+        versions: "versions read",
+        deleted_versions: "deleted versions looked for",
     }
 }
 

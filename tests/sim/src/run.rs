@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use karri_objstore_service::{CreateBucketRequest, Owner, PutRequest, ServiceError};
+use karri_objstore_service::{CreateBucketRequest, Owner, PutRequest, ServiceError, Versioning};
 
 use crate::chance::Chance;
 use crate::cluster::{Cluster, Pace};
@@ -21,6 +21,16 @@ use crate::workload::{BUCKETS, Client};
 pub(crate) const RECOVERY_MAX: Duration = Duration::from_secs(10);
 /// Longest wait for clients to end what they do.
 const CLIENTS_END: Duration = Duration::from_secs(30);
+
+/// What buckets may do about versions, as often as it stands here.
+const VERSIONING: [Versioning; 6] = [
+    Versioning::Unversioned,
+    Versioning::Unversioned,
+    Versioning::Unversioned,
+    Versioning::Enabled,
+    Versioning::Enabled,
+    Versioning::Suspended,
+];
 
 /// What a run is asked to do beside its seed.
 #[derive(Clone, Debug, Default)]
@@ -39,6 +49,8 @@ struct Plan {
     keys: u64,
     pause_ms: u64,
     safety: Duration,
+    /// Of each bucket.
+    versioning: [Versioning; BUCKETS.len()],
 }
 
 impl Plan {
@@ -51,6 +63,7 @@ impl Plan {
             keys: 3 + chance.below(5),
             pause_ms: 50 + chance.below(400),
             safety: Duration::from_secs(12 + chance.below(12)),
+            versioning: BUCKETS.map(|_| *chance.pick(&VERSIONING)),
         }
     }
 }
@@ -65,8 +78,8 @@ pub fn run(seed: u64, options: &Options) -> Result<Report> {
     let mut cluster = Cluster::new(seed, plan.pace);
     cluster.world.lock().print = options.print;
     cluster.found(plan.nodes).context("found the cluster")?;
-    for bucket in BUCKETS {
-        create_bucket(&mut cluster, bucket)?;
+    for (bucket, versioning) in BUCKETS.into_iter().zip(plan.versioning) {
+        create_bucket(&mut cluster, bucket, versioning)?;
     }
     if let Some(mutant) = options.mutant {
         cluster.plant(mutant);
@@ -152,7 +165,7 @@ pub(crate) fn new_client(
     }
 }
 
-fn create_bucket(cluster: &mut Cluster, name: &str) -> Result<()> {
+fn create_bucket(cluster: &mut Cluster, name: &'static str, versioning: Versioning) -> Result<()> {
     let owner = Owner { account_id: "1".into(), user_id: "1".into(), display_name: "1".into() };
     let request = CreateBucketRequest {
         name: name.into(),
@@ -162,10 +175,16 @@ fn create_bucket(cluster: &mut Cluster, name: &str) -> Result<()> {
         documents: Default::default(),
     };
     let node = *cluster.running().first().context("a node")?;
-    let made = cluster
-        .ask_node(node, Duration::from_secs(30), |parts| async move { parts.service.create_bucket(request).await });
+    let made = cluster.ask_node(node, Duration::from_secs(30), move |parts| async move {
+        parts.service.create_bucket(request).await?;
+        if versioning == Versioning::Unversioned {
+            Ok(())
+        } else {
+            parts.service.set_versioning(name, versioning).await
+        }
+    });
     match made {
-        Some(Ok(_)) => Ok(()),
+        Some(Ok(())) => Ok(()),
         other => bail!("no bucket {name}: {other:?}"),
     }
 }

@@ -8,14 +8,15 @@ use bytes::Bytes;
 use futures::{Future, StreamExt};
 use karri_objstore_service::{
     CompleteRequest, CompletedPart, Conditions, CopyRequest, CreateUploadRequest, DeleteItem, DeleteRequest,
-    EtagCondition, GetRequest, ListRequest, ObjectService, PartRequest, PutRequest, ServiceError, UploadRef,
+    EtagCondition, GetRequest, ListRequest, ListVersionsRequest, ObjectService, PartRequest, PutOutcome, PutRequest,
+    RenameRequest, ServiceError, UploadRef, VersionRef,
 };
 use karri_ring_types::NodeId;
 use karri_tests_linearizability::{Input, Output, Value};
 
 use crate::chance::Chance;
 use crate::cluster::Doors;
-use crate::history::{Body, HEAD_BYTES, Listing, SharedHistory, body_of, value_of};
+use crate::history::{Body, HEAD_BYTES, Listing, SharedHistory, Version, body_of, value_of};
 use crate::mutant::Mutant;
 use crate::process::{PART_BYTES_MIN, Parts};
 use crate::world::SharedWorld;
@@ -29,8 +30,11 @@ const PATIENCE: Duration = Duration::from_secs(12);
 
 /// The bucket that has a key.
 pub(crate) fn bucket_of(key: &str) -> &'static str {
-    let number: usize = key.trim_start_matches(|digit: char| !digit.is_ascii_digit()).parse().unwrap_or(0);
-    BUCKETS[number % BUCKETS.len()]
+    BUCKETS[number_of(key) as usize % BUCKETS.len()]
+}
+
+fn number_of(key: &str) -> u64 {
+    key.trim_start_matches(|digit: char| !digit.is_ascii_digit()).parse().unwrap_or(0)
 }
 
 /// One client.
@@ -67,8 +71,10 @@ enum Meaning {
 
 fn meaning(error: &ServiceError) -> Meaning {
     match error {
-        ServiceError::PreconditionFailed { .. } | ServiceError::NoSuchKey => Meaning::Refused,
-        ServiceError::ConditionalRequestConflict => Meaning::Nothing,
+        ServiceError::PreconditionFailed { .. } | ServiceError::NoSuchKey | ServiceError::DeleteMarker { .. } => {
+            Meaning::Refused
+        }
+        ServiceError::ConditionalRequestConflict | ServiceError::VersionsKept => Meaning::Nothing,
         _ => Meaning::Maybe,
     }
 }
@@ -79,13 +85,15 @@ impl Client {
         while !self.stop.load(Ordering::SeqCst) {
             let key = format!("key-{}", self.chance.below(self.keys));
             match self.chance.below(100) {
-                0..30 => self.put(&key).await,
-                30..58 => drop(self.get(&key).await),
-                58..68 => self.delete(&key).await,
-                68..75 => self.put_if_absent(&key).await,
-                75..83 => self.put_if_match(&key).await,
-                83..89 => self.copy(&key).await,
-                89..94 => self.upload(&key).await,
+                0..28 => self.put(&key).await,
+                28..53 => drop(self.get(&key).await),
+                53..62 => self.delete(&key).await,
+                62..69 => self.put_if_absent(&key).await,
+                69..76 => self.put_if_match(&key).await,
+                76..82 => self.copy(&key).await,
+                82..87 => self.rename(&key).await,
+                87..92 => self.upload(&key).await,
+                92..95 => self.delete_old_version(&key).await,
                 _ => self.list().await,
             }
             tokio::time::sleep(Duration::from_millis(self.chance.below(self.pause_ms))).await;
@@ -173,7 +181,16 @@ impl Client {
             self.at_node(move |service| async move { service.put_object(request, &mut Some(body)).await }).await;
         self.end(key, place, &ended);
         if let Ended::Answered(outcome) = ended {
-            self.history.lock().tag(&outcome.etag, value);
+            self.written(key, value, &outcome);
+        }
+    }
+
+    fn written(&self, key: &str, value: Value, outcome: &PutOutcome) {
+        let mut history = self.history.lock();
+        history.tag(&outcome.etag, value);
+        // Null versions replace each other.
+        if let Some(version @ VersionRef::Id(_)) = outcome.version {
+            history.versions.push((Version { key: key.into(), version }, value));
         }
     }
 
@@ -259,11 +276,55 @@ impl Client {
         {
             self.world.lock().checked.shared += 1;
         }
-        let ended = match ended {
-            Ended::Failed(ServiceError::PreconditionFailed { .. } | ServiceError::NoSuchKey) => Ended::NotAsked,
-            other => other,
+        self.end(key, place, &of_destination(&ended));
+        if let Ended::Answered(outcome) = ended {
+            self.written(key, value, &outcome.object);
+        }
+    }
+
+    /// Gives a key of the bucket to what was read at another a moment before.
+    async fn rename(&self, key: &str) {
+        let (number, step) = (number_of(key), BUCKETS.len() as u64);
+        let source = if number + step < self.keys { Some(number + step) } else { number.checked_sub(step) };
+        let Some(source) = source.map(|source| format!("key-{source}")) else { return self.copy(key).await };
+        let Some(Some((value, etag))) = self.get(&source).await else { return };
+        let (taken, given) = (self.begin(&source, Input::DeleteIfMatch(value)), self.begin(key, Input::Write(value)));
+        let request = RenameRequest {
+            bucket: bucket_of(key).into(),
+            source_key: source.clone(),
+            source_conditions: only(&etag),
+            key: key.into(),
+            ..RenameRequest::default()
         };
-        self.end(key, place, &ended);
+        let ended = self.at_node(move |service| async move { service.rename_object(request).await }).await;
+        self.end(key, given, &of_destination(&ended));
+        if self.end(&source, taken, &ended) {
+            self.world.lock().checked.renamed += 1;
+        }
+    }
+
+    /// Deletes one of the versions that others are newer than; as nobody deletes the newest, it stays the newest.
+    async fn delete_old_version(&self, key: &str) {
+        let list =
+            ListRequest { bucket: bucket_of(key).into(), prefix: key.into(), limit: 1000, ..ListRequest::default() };
+        let request = ListVersionsRequest { list, ..ListVersionsRequest::default() };
+        let listed = self.at_node(move |service| async move { service.list_versions(request).await }).await;
+        let Ended::Answered(page) = listed else { return };
+        let old: Vec<VersionRef> =
+            page.versions.iter().filter(|found| !found.latest).map(|found| found.version).collect();
+        if old.is_empty() {
+            return;
+        }
+        let version = *self.chance.pick(&old);
+        self.event(format_args!("{key} delete version {version}"));
+        let named = Version { key: key.into(), version };
+        self.history.lock().deleting.insert(named.clone());
+        let item = DeleteItem { key: key.into(), version: Some(version), ..DeleteItem::default() };
+        let request = DeleteRequest { bucket: bucket_of(key).into(), item };
+        let ended = self.at_node(move |service| async move { service.delete_object(request).await }).await;
+        if matches!(ended, Ended::Answered(_)) {
+            self.history.lock().deleted.insert(named);
+        }
     }
 
     /// Uploads some parts, completes or aborts.
@@ -320,7 +381,7 @@ impl Client {
         let ended = self.at_node(move |service| async move { service.complete_upload(request).await }).await;
         self.end(key, place, &ended);
         if let Ended::Answered(outcome) = ended {
-            self.history.lock().tag(&outcome.etag, value);
+            self.written(key, value, &outcome);
         }
     }
 
@@ -349,6 +410,16 @@ fn service(parts: &Parts) -> Arc<ObjectService> {
     parts.service.clone()
 }
 
+/// What the end of a copy or of a rename, whose condition is on its source, means for its destination.
+fn of_destination<T>(ended: &Ended<T>) -> Ended<()> {
+    match ended {
+        Ended::Answered(_) => Ended::Answered(()),
+        Ended::Failed(error) if matches!(meaning(error), Meaning::Maybe) => Ended::Unknown,
+        Ended::Failed(_) | Ended::NotAsked => Ended::NotAsked,
+        Ended::Unknown => Ended::Unknown,
+    }
+}
+
 fn only(etag: &str) -> Conditions {
     Conditions { if_match: Some(EtagCondition::OneOf(vec![etag.to_owned()])), ..Conditions::default() }
 }
@@ -365,7 +436,11 @@ fn replaced(source: &str, key: &str) -> karri_objstore_service::MetadataDirectiv
 
 /// All bytes of an object with its entity tag.
 pub(crate) async fn read(service: &ObjectService, request: GetRequest) -> Result<(String, Bytes), ServiceError> {
-    let mut found = service.get_object(request).await?;
+    let found = service.get_object(request).await;
+    // Of a key whose newest version is a delete marker nothing else is to be seen.
+    let marked =
+        |error| if matches!(error, ServiceError::DeleteMarker { .. }) { ServiceError::NoSuchKey } else { error };
+    let mut found = found.map_err(marked)?;
     let mut bytes = Vec::new();
     while let Some(piece) = found.content.next().await {
         bytes.extend_from_slice(&piece?);

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use karri_objstore_service::{
-    DeleteItem, DeleteRequest, ListRequest, ListUploadsRequest, ObjectService, ServiceError, UploadRef,
+    DeleteItem, DeleteRequest, ListRequest, ListUploadsRequest, ListVersionsRequest, ObjectService, ServiceError,
+    UploadRef,
 };
 use karri_ring_types::NodeId;
 
@@ -83,8 +84,25 @@ async fn delete_all(service: &ObjectService) -> Result<(), String> {
             let upload = UploadRef { bucket: bucket.into(), key: upload.key, upload_id: upload.upload_id };
             service.abort_upload(upload).await.map_err(text)?;
         }
+        delete_versions(service, bucket).await?;
     }
     Ok(())
+}
+
+/// Delete markers and the versions that they hide.
+async fn delete_versions(service: &ObjectService, bucket: &str) -> Result<(), String> {
+    loop {
+        let list = ListRequest { bucket: bucket.into(), limit: 1000, ..ListRequest::default() };
+        let request = ListVersionsRequest { list, ..ListVersionsRequest::default() };
+        let page = service.list_versions(request).await.map_err(text)?;
+        if page.versions.is_empty() {
+            return Ok(());
+        }
+        for found in page.versions {
+            let item = DeleteItem { key: found.entry.key, version: Some(found.version), ..DeleteItem::default() };
+            service.delete_object(DeleteRequest { bucket: bucket.into(), item }).await.map_err(text)?;
+        }
+    }
 }
 
 fn text(error: ServiceError) -> String {

@@ -8,6 +8,7 @@ pub(crate) mod logs;
 pub(crate) mod raft;
 pub(crate) mod references;
 pub(crate) mod state;
+pub(crate) mod versions;
 
 use std::time::Duration;
 
@@ -35,6 +36,7 @@ pub(crate) fn check(
     violations: &mut Vec<String>,
 ) -> Found {
     bodies::read_all(cluster, seed, keys, history, violations);
+    versions::read_all(cluster, history, violations);
     let mut found = Found { repaired: references::recount(cluster, violations), unsettled: 0 };
     garbage::collect(cluster, violations);
     {
