@@ -11,6 +11,7 @@ mod forgery;
 mod history;
 mod host;
 mod invariants;
+mod moves;
 mod mutant;
 mod process;
 mod report;

@@ -7,9 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::{Future, StreamExt};
 use karri_objstore_service::{
-    CompleteRequest, CompletedPart, Conditions, CopyRequest, CreateUploadRequest, DeleteItem, DeleteRequest,
-    EtagCondition, GetRequest, ListRequest, ListVersionsRequest, ObjectService, PartRequest, PutOutcome, PutRequest,
-    RenameRequest, ServiceError, UploadRef, VersionRef,
+    CompleteRequest, CompletedPart, Conditions, CreateUploadRequest, DeleteItem, DeleteRequest, EtagCondition,
+    GetRequest, ListRequest, ObjectService, PartRequest, PutOutcome, PutRequest, ServiceError, UploadRef, VersionRef,
 };
 use karri_ring_types::NodeId;
 use karri_tests_linearizability::{Input, Output, Value};
@@ -33,7 +32,7 @@ pub(crate) fn bucket_of(key: &str) -> &'static str {
     BUCKETS[number_of(key) as usize % BUCKETS.len()]
 }
 
-fn number_of(key: &str) -> u64 {
+pub(crate) fn number_of(key: &str) -> u64 {
     key.trim_start_matches(|digit: char| !digit.is_ascii_digit()).parse().unwrap_or(0)
 }
 
@@ -60,7 +59,7 @@ pub(crate) enum Ended<T> {
 }
 
 /// What a failed operation means for the history.
-enum Meaning {
+pub(crate) enum Meaning {
     /// Its condition did not hold.
     Refused,
     /// Nothing was done.
@@ -69,7 +68,7 @@ enum Meaning {
     Maybe,
 }
 
-fn meaning(error: &ServiceError) -> Meaning {
+pub(crate) fn meaning(error: &ServiceError) -> Meaning {
     match error {
         ServiceError::PreconditionFailed { .. } | ServiceError::NoSuchKey | ServiceError::DeleteMarker { .. } => {
             Meaning::Refused
@@ -121,17 +120,17 @@ impl Client {
         }
     }
 
-    fn event(&self, what: std::fmt::Arguments<'_>) -> u64 {
+    pub(crate) fn event(&self, what: std::fmt::Arguments<'_>) -> u64 {
         self.world.lock().event(format_args!("client {} {what}", self.number))
     }
 
-    fn begin(&self, key: &str, input: Input) -> usize {
+    pub(crate) fn begin(&self, key: &str, input: Input) -> usize {
         let at = self.event(format_args!("{key} {input:?}"));
         self.history.lock().called(self.number, key, input, at)
     }
 
     /// Records a write's end; true when it was carried out.
-    fn end<T>(&self, key: &str, place: usize, ended: &Ended<T>) -> bool {
+    pub(crate) fn end<T>(&self, key: &str, place: usize, ended: &Ended<T>) -> bool {
         let (output, known) = match ended {
             Ended::Answered(_) => (Some(Output::Accepted), true),
             Ended::NotAsked => (None, true),
@@ -185,7 +184,7 @@ impl Client {
         }
     }
 
-    fn written(&self, key: &str, value: Value, outcome: &PutOutcome) {
+    pub(crate) fn written(&self, key: &str, value: Value, outcome: &PutOutcome) {
         let mut history = self.history.lock();
         history.tag(&outcome.etag, value);
         // Null versions replace each other.
@@ -254,77 +253,6 @@ impl Client {
         let request = DeleteRequest { bucket: bucket_of(key).into(), item };
         let ended = self.at_node(move |service| async move { service.delete_object(request).await }).await;
         self.end(key, place, &ended);
-    }
-
-    /// Copies from another key what was read there a moment before.
-    async fn copy(&self, key: &str) {
-        let source = format!("key-{}", self.chance.below(self.keys));
-        let Some(Some((value, etag))) = self.get(&source).await else { return };
-        let place = self.begin(key, Input::Write(value));
-        let request = CopyRequest {
-            source_bucket: bucket_of(&source).into(),
-            source_key: source.clone(),
-            source_conditions: only(&etag),
-            bucket: bucket_of(key).into(),
-            key: key.into(),
-            metadata: replaced(&source, key),
-            ..CopyRequest::default()
-        };
-        let ended = self.at_node(move |service| async move { service.copy_object(request).await }).await;
-        // A condition on the source that does not hold says nothing of what is at the key.
-        if matches!(ended, Ended::Answered(_)) && self.history.lock().bodies.get(&value).is_some_and(Body::has_extents)
-        {
-            self.world.lock().checked.shared += 1;
-        }
-        self.end(key, place, &of_destination(&ended));
-        if let Ended::Answered(outcome) = ended {
-            self.written(key, value, &outcome.object);
-        }
-    }
-
-    /// Gives a key of the bucket to what was read at another a moment before.
-    async fn rename(&self, key: &str) {
-        let (number, step) = (number_of(key), BUCKETS.len() as u64);
-        let source = if number + step < self.keys { Some(number + step) } else { number.checked_sub(step) };
-        let Some(source) = source.map(|source| format!("key-{source}")) else { return self.copy(key).await };
-        let Some(Some((value, etag))) = self.get(&source).await else { return };
-        let (taken, given) = (self.begin(&source, Input::DeleteIfMatch(value)), self.begin(key, Input::Write(value)));
-        let request = RenameRequest {
-            bucket: bucket_of(key).into(),
-            source_key: source.clone(),
-            source_conditions: only(&etag),
-            key: key.into(),
-            ..RenameRequest::default()
-        };
-        let ended = self.at_node(move |service| async move { service.rename_object(request).await }).await;
-        self.end(key, given, &of_destination(&ended));
-        if self.end(&source, taken, &ended) {
-            self.world.lock().checked.renamed += 1;
-        }
-    }
-
-    /// Deletes one of the versions that others are newer than; as nobody deletes the newest, it stays the newest.
-    async fn delete_old_version(&self, key: &str) {
-        let list =
-            ListRequest { bucket: bucket_of(key).into(), prefix: key.into(), limit: 1000, ..ListRequest::default() };
-        let request = ListVersionsRequest { list, ..ListVersionsRequest::default() };
-        let listed = self.at_node(move |service| async move { service.list_versions(request).await }).await;
-        let Ended::Answered(page) = listed else { return };
-        let old: Vec<VersionRef> =
-            page.versions.iter().filter(|found| !found.latest).map(|found| found.version).collect();
-        if old.is_empty() {
-            return;
-        }
-        let version = *self.chance.pick(&old);
-        self.event(format_args!("{key} delete version {version}"));
-        let named = Version { key: key.into(), version };
-        self.history.lock().deleting.insert(named.clone());
-        let item = DeleteItem { key: key.into(), version: Some(version), ..DeleteItem::default() };
-        let request = DeleteRequest { bucket: bucket_of(key).into(), item };
-        let ended = self.at_node(move |service| async move { service.delete_object(request).await }).await;
-        if matches!(ended, Ended::Answered(_)) {
-            self.history.lock().deleted.insert(named);
-        }
     }
 
     /// Uploads some parts, completes or aborts.
@@ -410,28 +338,8 @@ fn service(parts: &Parts) -> Arc<ObjectService> {
     parts.service.clone()
 }
 
-/// What the end of a copy or of a rename, whose condition is on its source, means for its destination.
-fn of_destination<T>(ended: &Ended<T>) -> Ended<()> {
-    match ended {
-        Ended::Answered(_) => Ended::Answered(()),
-        Ended::Failed(error) if matches!(meaning(error), Meaning::Maybe) => Ended::Unknown,
-        Ended::Failed(_) | Ended::NotAsked => Ended::NotAsked,
-        Ended::Unknown => Ended::Unknown,
-    }
-}
-
-fn only(etag: &str) -> Conditions {
+pub(crate) fn only(etag: &str) -> Conditions {
     Conditions { if_match: Some(EtagCondition::OneOf(vec![etag.to_owned()])), ..Conditions::default() }
-}
-
-/// A copy onto itself must change something.
-fn replaced(source: &str, key: &str) -> karri_objstore_service::MetadataDirective {
-    use karri_objstore_service::MetadataDirective;
-    if source == key {
-        MetadataDirective::Replace { content: Default::default(), user_metadata: vec![("again".into(), "yes".into())] }
-    } else {
-        MetadataDirective::Copy
-    }
 }
 
 /// All bytes of an object with its entity tag.
