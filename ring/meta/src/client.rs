@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::codec::{decode, encode};
 use crate::directory::{Cached, DIRECTORY, Page, Query, encode_query};
+use crate::directory_cache::{DirectoryCache, Followed};
 use crate::host::{Host, Kind};
 use crate::message::{Answer, Call, CallHead, EXECUTE, Failure, QUERY};
 use crate::types::COMMAND_BYTES_MAX;
@@ -37,9 +38,7 @@ pub struct MetaClient {
     host: Arc<Host>,
     transport: Arc<dyn Transport>,
     rng: Arc<dyn Rng>,
-    directory: RwLock<Arc<Cached>>,
-    /// Times that the directory was read; locked while it is.
-    reading: tokio::sync::Mutex<()>,
+    directory: DirectoryCache<Cached>,
     leaders: RwLock<HashMap<RangeId, NodeId>>,
     system_nodes: RwLock<Vec<NodeId>>,
     seeds: RwLock<Vec<NodeId>>,
@@ -78,8 +77,9 @@ struct Course<'a> {
     turn: usize,
     redirects: u32,
     pauses: u32,
-    /// The copy of the directory that has proved wrong.
-    outdated: Option<Arc<Cached>>,
+    directory: Followed<Cached>,
+    /// The outdated copy of the directory named a range that does not have the key.
+    wrong_range: bool,
     /// Voters that replicas have named.
     named: Vec<NodeId>,
 }
@@ -100,8 +100,7 @@ impl MetaClient {
             host,
             transport,
             rng,
-            directory: RwLock::default(),
-            reading: tokio::sync::Mutex::new(()),
+            directory: DirectoryCache::default(),
             leaders: RwLock::default(),
             system_nodes: RwLock::default(),
             seeds: RwLock::default(),
@@ -163,7 +162,8 @@ impl MetaClient {
             turn: 0,
             redirects: 0,
             pauses: 0,
-            outdated: None,
+            directory: Followed::default(),
+            wrong_range: false,
             named: Vec::new(),
         };
         loop {
@@ -190,15 +190,24 @@ impl MetaClient {
         let Route::Key(key) = course.route else {
             return Some((SYSTEM_RANGE, self.system_candidates()));
         };
-        let known = self.directory.read().clone();
-        let outdated = course.outdated.take().is_some_and(|old| Arc::ptr_eq(&old, &known));
-        if !outdated && let Some(entry) = known.find(key) {
-            return Some((entry.id, entry.voters.clone()));
+        let find = |copy: &Cached| copy.find(key).map(|entry| (entry.id, entry.voters.clone()));
+        let mut copy = self.directory.newest();
+        let mut place = if course.directory.is_outdated(&copy) { None } else { find(&copy) };
+        if place.is_none() {
+            let wait = course.left().min(DIRECTORY_WAIT_MAX);
+            copy = match self.newer_directory(&copy, wait).await {
+                Some(newer) => newer,
+                None if course.wrong_range => return None,
+                None => {
+                    // Other nodes of the old copy may have the range.
+                    course.directory.make_do();
+                    copy
+                }
+            };
+            place = find(&copy);
         }
-        let wait = course.left().min(DIRECTORY_WAIT_MAX);
-        self.read_directory(known, wait).await;
-        let known = self.directory.read().clone();
-        known.find(key).map(|entry| (entry.id, entry.voters.clone()))
+        course.directory.go_by(copy);
+        place
     }
 
     fn system_candidates(&self) -> Vec<NodeId> {
@@ -211,18 +220,20 @@ impl MetaClient {
         nodes
     }
 
-    /// Reads the directory, unless somebody has done so since `known` was the newest copy.
-    fn read_directory(&self, known: Arc<Cached>, wait: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+    /// A newer copy of the directory than `outdated`, if there is one in time.
+    fn newer_directory<'a>(
+        &'a self,
+        outdated: &'a Arc<Cached>,
+        wait: Duration,
+    ) -> Pin<Box<dyn Future<Output = Option<Arc<Cached>>> + Send + 'a>> {
         Box::pin(async move {
             let deadline = Instant::now() + wait;
-            let Ok(_one) = tokio::time::timeout_at(deadline, self.reading.lock()).await else { return };
-            if !Arc::ptr_eq(&known, &*self.directory.read()) {
-                return;
+            let newer = self.directory.newer(outdated, self.fetch_directory(deadline));
+            let newer = tokio::time::timeout_at(deadline, newer).await.unwrap_or(Err(MetaError::Unavailable));
+            if let Err(error) = &newer {
+                tracing::debug!(error = error as &dyn std::error::Error, "cannot read the directory");
             }
-            match self.fetch_directory(deadline).await {
-                Ok(directory) => *self.directory.write() = Arc::new(directory),
-                Err(error) => tracing::debug!(error = &error as &dyn std::error::Error, "cannot read the directory"),
-            }
+            newer.ok()
         })
     }
 
@@ -320,11 +331,13 @@ impl MetaClient {
             Failure::NotLeader { leader, voters } => self.redirect(course, range, target, leader, voters),
             Failure::NotHere => {
                 self.forget(course, range, target);
-                course.outdated = Some(self.directory.read().clone());
+                course.directory.misled();
+                course.wrong_range = false;
                 Next::Pause
             }
             Failure::WrongRange => {
-                course.outdated = Some(self.directory.read().clone());
+                course.directory.misled();
+                course.wrong_range = true;
                 if course.pauses == 0 { Next::AtOnce } else { Next::Pause }
             }
             Failure::Unavailable => Next::Pause,

@@ -26,6 +26,7 @@
 mod client;
 mod codec;
 mod directory;
+mod directory_cache;
 mod error;
 #[cfg(test)]
 mod golden_tests;

@@ -49,6 +49,20 @@ impl<T> DerefMut for MutexGuard<'_, T> {
     }
 }
 
+/// As `parking_lot::RwLock`.
+#[derive(Debug, Default)]
+pub struct RwLock<T>(sync::RwLock<T>);
+
+impl<T> RwLock<T> {
+    pub fn read(&self) -> sync::RwLockReadGuard<'_, T> {
+        self.0.read().expect(ONE_PANIC)
+    }
+
+    pub fn write(&self) -> sync::RwLockWriteGuard<'_, T> {
+        self.0.write().expect(ONE_PANIC)
+    }
+}
+
 /// As `parking_lot::Condvar`.
 #[derive(Debug, Default)]
 pub struct Condvar(sync::Condvar);

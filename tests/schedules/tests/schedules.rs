@@ -4,7 +4,8 @@
 //! `KARRI_SCHEDULE=<schedule> cargo test -p karri-tests-schedules <test>` goes through it again.
 
 use karri_tests_schedules::{
-    Asking, Flushing, Holding, Order, flusher_keeps_order_and_tells_all, garbage_against_put, latches_exclude,
+    Asking, Deriving, Flushing, Following, Holding, Order, flusher_keeps_order_and_tells_all, garbage_against_put,
+    keys_are_of_the_secret_at_hand, latches_exclude, outdated_directories_are_replaced_once,
     revoked_policies_do_not_come_back,
 };
 use shuttle::scheduler::RandomScheduler;
@@ -70,6 +71,16 @@ fn policies_that_were_revoked_do_not_come_back() {
 }
 
 #[test]
+fn signing_keys_are_of_the_secret_at_hand() {
+    explore(|| keys_are_of_the_secret_at_hand(Deriving::AsTheGatewayDoes));
+}
+
+#[test]
+fn a_directory_that_proved_outdated_is_replaced_once() {
+    explore(|| outdated_directories_are_replaced_once(Following::AsTheClientDoes));
+}
+
+#[test]
 fn planted_faults_of_schedules_are_found() {
     caught("latches let go early", || latches_exclude(Holding::LetGoEarly));
     caught("a run counted after its turn", || garbage_against_put(Order::AfterTheTurn));
@@ -79,4 +90,10 @@ fn planted_faults_of_schedules_are_found() {
     caught("policies of any version", || revoked_policies_do_not_come_back(Asking::ForAnyVersion));
     caught("a version read before", || revoked_policies_do_not_come_back(Asking::ForAVersionReadBefore));
     caught("tombstones forgotten", || garbage_against_put(Order::TombstonesForgotten));
+    caught("keys of any secret", || keys_are_of_the_secret_at_hand(Deriving::ForAnySecret));
+    caught("keys of the secret of now", || keys_are_of_the_secret_at_hand(Deriving::FromTheSecretOfNow));
+    caught("the newest taken for the used", || outdated_directories_are_replaced_once(Following::TheNewestForTheUsed));
+    caught("an outdated copy used again", || outdated_directories_are_replaced_once(Following::TheOutdatedAgain));
+    caught("judged before the wait", || outdated_directories_are_replaced_once(Following::JudgedBeforeTheWait));
+    caught("read before its turn", || outdated_directories_are_replaced_once(Following::ReadBeforeItsTurn));
 }

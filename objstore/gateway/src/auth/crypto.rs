@@ -3,10 +3,10 @@
 use std::fmt;
 
 use hmac::{Hmac, KeyInit, Mac};
-use quick_cache::sync::Cache;
 use sha2::Sha256;
 
 use crate::api::Secret;
+use crate::auth::derived::Derived;
 
 /// Hexadecimal digits of a signature or SHA-256.
 pub(crate) const SIGNATURE_LENGTH: usize = 64;
@@ -72,23 +72,17 @@ fn keyed(key: &[u8]) -> Hmac<Sha256> {
 }
 
 /// Keys derived before, by the text of the credential (access key and scope).
-pub(crate) struct KeyCache(Cache<Box<str>, (Secret, SigningKey)>);
+pub(crate) struct KeyCache(Derived<Secret, SigningKey>);
 
 impl KeyCache {
     pub(crate) fn new() -> Self {
-        Self(Cache::new(CACHED_KEYS_MAX))
+        Self(Derived::new(CACHED_KEYS_MAX))
     }
 
-    /// The key of `scope` for `secret`; one that was derived from another secret is replaced.
+    /// The key of `scope` for `secret`.
     pub(crate) fn get(&self, secret: &Secret, scope: &Scope<'_>) -> SigningKey {
-        if let Some((known, key)) = self.0.get(scope.credential)
-            && known == *secret
-        {
-            return key;
-        }
-        let key = SigningKey::derive(secret, scope.date, scope.region, scope.service);
-        self.0.insert(scope.credential.into(), (secret.clone(), key.clone()));
-        key
+        let derive = || SigningKey::derive(secret, scope.date, scope.region, scope.service);
+        self.0.get(scope.credential, secret, derive)
     }
 }
 

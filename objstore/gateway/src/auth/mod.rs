@@ -3,6 +3,7 @@
 mod canonical;
 mod claim;
 mod crypto;
+mod derived;
 pub(crate) mod payload;
 mod time;
 mod v2;
