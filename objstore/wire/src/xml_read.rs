@@ -29,6 +29,9 @@ pub(crate) fn document<'a, T>(
         return Err(WireError::new(ErrorCode::MaxMessageLengthExceeded));
     }
     let text = std::str::from_utf8(body).map_err(|_| malformed())?;
+    if text.bytes().any(is_forbidden) {
+        return Err(malformed());
+    }
     let mut xml = XmlReader::new(text.strip_prefix('\u{feff}').unwrap_or(text));
     if !xml.next_child()? || xml.name() != root {
         return Err(malformed());
@@ -57,6 +60,11 @@ pub(crate) fn text_document(body: &[u8], limit_bytes: usize) -> Result<String, W
         return Err(WireError::new(ErrorCode::MaxMessageLengthExceeded));
     }
     String::from_utf8(body.to_vec()).map_err(|_| malformed())
+}
+
+/// Control characters stand in no document (XML 1.0, 2.2). Keys have them by reference, as in our listings.
+fn is_forbidden(byte: u8) -> bool {
+    byte < b' ' && !matches!(byte, b'\t' | b'\n' | b'\r')
 }
 
 fn malformed() -> WireError {

@@ -1,7 +1,7 @@
 //! The ranges and evaluators of one node, and what other nodes may ask of them.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
@@ -11,6 +11,7 @@ use karri_ring_rpc::{Caller, Handler, Method, Request, Response};
 use karri_ring_types::{Clock, NodeId, RangeId, Rng};
 use parking_lot::{Mutex, RwLock};
 
+use crate::calls::Calls;
 use crate::codec::{decode, encode};
 use crate::machine::{Machine, RangeMachine};
 use crate::message::{Answer, Call, CallHead, EXECUTE, Failure, PROGRESS, Progress, QUERY};
@@ -38,6 +39,8 @@ pub(crate) struct Host {
     machines: Mutex<HashMap<RangeId, Arc<RangeMachine>>>,
     /// Of those whose group runs.
     ranges: RwLock<HashMap<RangeId, Arc<Range>>>,
+    /// Of the calls that its ranges work on.
+    call_bytes: Arc<AtomicUsize>,
 }
 
 impl Host {
@@ -58,6 +61,7 @@ impl Host {
             evaluators: RwLock::default(),
             machines: Mutex::default(),
             ranges: RwLock::default(),
+            call_bytes: Arc::default(),
         }
     }
 
@@ -109,9 +113,11 @@ impl Host {
         let machine = self.machines.lock().get(&id).cloned()?;
         let group = self.raft.group(id)?;
         let mut ranges = self.ranges.write();
-        let range = ranges
-            .entry(id)
-            .or_insert_with(|| Arc::new(Range::new(machine, group, self.clock.clone(), self.rng.clone())));
+        let begin = || {
+            let calls = Calls::new(self.call_bytes.clone());
+            Arc::new(Range::new(machine, group, self.clock.clone(), self.rng.clone(), calls))
+        };
+        let range = ranges.entry(id).or_insert_with(begin);
         Some(range.clone())
     }
 

@@ -23,6 +23,7 @@
 //!
 //! It does not know what rows mean, where nodes live, or when a cluster should grow.
 
+mod calls;
 mod client;
 mod codec;
 mod directory;

@@ -6,7 +6,7 @@
 //! That is why latches may be dropped with a leadership although proposals of it are still under way.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,6 +15,7 @@ use karri_ring_types::{Clock, NodeId, RangeId, Rng};
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout_at};
 
+use crate::calls::Calls;
 use crate::latches::LatchTable;
 use crate::log::RangeLog;
 use crate::machine::RangeMachine;
@@ -24,8 +25,6 @@ use crate::row::Bounds;
 use crate::transaction::{Description, EntryHead, Fence, Verdict, encode_entry};
 use crate::{EvaluateError, Evaluator, MetaError, RangeInfo, RangeStatus, View};
 
-/// Commands and queries of one range that are being worked on.
-const CALLS_MAX: usize = 8192;
 /// Evaluations of one command that may meet a conflict before it is refused.
 const EVALUATIONS_MAX: u32 = 16;
 /// Longest time a command may be worked on, whatever its sender says.
@@ -49,7 +48,7 @@ pub(crate) struct Range {
     leadership: Mutex<Option<Arc<Leadership>>>,
     /// One task at a time begins a leadership.
     beginning: tokio::sync::Mutex<()>,
-    calls: AtomicUsize,
+    calls: Calls,
 }
 
 /// One evaluated command.
@@ -68,21 +67,13 @@ enum Attempt {
     Over,
 }
 
-/// A place among the calls of a range.
-struct Place<'a>(&'a AtomicUsize);
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 impl Range {
     pub(crate) fn new(
         machine: Arc<RangeMachine>,
         log: Arc<dyn RangeLog>,
         clock: Arc<dyn Clock>,
         rng: Arc<dyn Rng>,
+        calls: Calls,
     ) -> Self {
         Self {
             machine,
@@ -92,7 +83,7 @@ impl Range {
             rng,
             leadership: Mutex::new(None),
             beginning: tokio::sync::Mutex::new(()),
-            calls: AtomicUsize::new(0),
+            calls,
         }
     }
 
@@ -173,7 +164,7 @@ impl Range {
         head: &CallHead,
         query: &[u8],
     ) -> Result<Bytes, Failure> {
-        let _place = self.enter()?;
+        let _place = self.calls.enter(query.len()).ok_or(Failure::Unavailable)?;
         self.prove_leadership(deadline_of(head)).await?;
         self.with_view(head.key.as_deref(), |view| {
             let reply = evaluator.query(view, query)?;
@@ -192,11 +183,6 @@ impl Range {
         let bounds = self.bounds()?;
         let snapshot = self.machine.storage().snapshot();
         Some(read(&mut View::new(&snapshot, self.machine.space(), &bounds)))
-    }
-
-    fn enter(&self) -> Result<Place<'_>, Failure> {
-        let place = Place(&self.calls);
-        if self.calls.fetch_add(1, Ordering::Relaxed) >= CALLS_MAX { Err(Failure::Unavailable) } else { Ok(place) }
     }
 
     fn not_leader(&self, leader: Option<NodeId>) -> Failure {
@@ -218,7 +204,7 @@ impl Range {
         command: &[u8],
         deadline: Instant,
     ) -> Result<Bytes, Failure> {
-        let _place = self.enter()?;
+        let _place = self.calls.enter(command.len()).ok_or(Failure::Unavailable)?;
         let wanted = evaluator.latches(command);
         let mut evaluations = 0;
         while evaluations < EVALUATIONS_MAX {

@@ -1,4 +1,5 @@
 use std::collections::VecDeque;
+use std::sync::atomic::AtomicUsize;
 
 use async_trait::async_trait;
 use futures::FutureExt;
@@ -175,7 +176,8 @@ impl World {
             held: Mutex::default(),
         });
         let clock = Arc::new(ManualClock::new(Timestamp(1)));
-        let range = Arc::new(Range::new(machine, log.clone(), clock, Arc::new(SeededRng::new(1))));
+        let range =
+            Arc::new(Range::new(machine, log.clone(), clock, Arc::new(SeededRng::new(1)), Calls::new(Arc::default())));
         range
             .describe(Description { bounds: Bounds { start: vec![], end: Some(b"z".to_vec()) }, version_base: 0 })
             .await
