@@ -198,7 +198,18 @@ impl Cluster {
                     is_placed(parts, nodes)
                 })
         });
-        if placed { Ok(()) } else { bail!("the cluster of {nodes} nodes is not placed") }
+        if placed {
+            return Ok(());
+        }
+        let doors = self.doors.lock();
+        let seen: Vec<_> = doors
+            .iter()
+            .map(|(node, (handle, parts))| {
+                let _runtime = handle.enter();
+                (node, parts.membership.layout().nodes.len(), parts.meta.status())
+            })
+            .collect();
+        bail!("the cluster of {nodes} nodes is not placed: {seen:?}")
     }
 
     /// The planted fault.
@@ -386,7 +397,9 @@ fn is_placed(parts: &Parts, nodes: usize) -> bool {
     if parts.membership.layout().nodes.len() != nodes {
         return false;
     }
-    parts.meta.status().iter().all(|range| {
+    // What has moved away stays behind, and nobody need tell it of its leader.
+    let here = parts.membership.local();
+    parts.meta.status().iter().filter(|range| range.voters.contains(&here)).all(|range| {
         let wanted = if range.id.0 == 0 { nodes.min(5) } else { nodes.min(3) };
         range.leader.is_some() && range.voters.len() == wanted
     })
