@@ -32,6 +32,8 @@ const DIRECTORY_WAIT_MAX: Duration = Duration::from_secs(5);
 const CONTROL_BYTES_MAX: usize = 128 << 10;
 /// Nodes kept as places of the system range.
 const SYSTEM_NODES_MAX: usize = 64;
+/// Nodes that a request has heard of as places of its range.
+const NAMED_NODES_MAX: usize = 64;
 
 /// Asks ranges wherever they are. Cheap to share.
 pub struct MetaClient {
@@ -260,7 +262,9 @@ impl MetaClient {
             return Some(self.host.node);
         }
         let hinted = self.leaders.read().get(&range).copied();
-        let hinted = hinted.or_else(|| local.as_ref().and_then(|range| range.leader()));
+        // A replica that led and has moved away takes itself for the leader still.
+        let known = || local.as_ref().and_then(|range| range.leader()).filter(|&leader| leader != self.host.node);
+        let hinted = hinted.or_else(known);
         if let Some(leader) = hinted
             && course.avoid != Some(leader)
         {
@@ -377,7 +381,12 @@ impl MetaClient {
         if range == SYSTEM_RANGE && !voters.is_empty() && voters.len() <= SYSTEM_NODES_MAX {
             *self.system_nodes.write() = voters;
         } else {
-            course.named = voters;
+            // Those of before too: replicas that have moved away name older ones each time.
+            for node in voters {
+                if course.named.len() < NAMED_NODES_MAX && !course.named.contains(&node) {
+                    course.named.push(node);
+                }
+            }
         }
         self.forget(course, range, target);
         match leader.filter(|&leader| leader != target) {

@@ -201,15 +201,17 @@ impl Cluster {
         if placed {
             return Ok(());
         }
+        bail!("the cluster of {nodes} nodes is not placed: {}", self.told())
+    }
+
+    /// What each node knows of the layout and of its ranges, for people to read.
+    pub(crate) fn told(&self) -> String {
         let doors = self.doors.lock();
-        let seen: Vec<_> = doors
-            .iter()
-            .map(|(node, (handle, parts))| {
-                let _runtime = handle.enter();
-                (node, parts.membership.layout().nodes.len(), parts.meta.status())
-            })
-            .collect();
-        bail!("the cluster of {nodes} nodes is not placed: {seen:?}")
+        let seen = doors.iter().map(|(node, (handle, parts))| {
+            let _runtime = handle.enter();
+            format!("node {node}: {} nodes, {:?}", parts.membership.layout().nodes.len(), parts.meta.status())
+        });
+        seen.collect::<Vec<_>>().join("; ")
     }
 
     /// The planted fault.

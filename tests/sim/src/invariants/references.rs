@@ -38,8 +38,8 @@ pub(crate) fn recount(cluster: &mut Cluster, violations: &mut Vec<String>) -> Du
             Some(Ok((_, found))) => {
                 faults = found.iter().map(|fault| format!("{}: {}", fault.place, fault.text)).collect();
             }
-            Some(Err(error)) => faults = vec![format!("a look failed: {error}")],
-            None => faults = vec!["a look never ended".to_owned()],
+            Some(Err(error)) => faults = vec![format!("a look failed: {error}: {}", cluster.told())],
+            None => faults = vec![format!("a look never ended: {}", cluster.told())],
         }
         cluster.run_until(PAUSE, |_| false);
     }
