@@ -13,7 +13,6 @@ const APPEND: Method = Method(1);
 const QUERY: Method = Method(101);
 const WRITE_RUN: Method = Method(200);
 const SEAL: Method = Method(201);
-const DELETE: Method = Method(204);
 /// Of 1,000 questions that were asked before, how many are answered as they were then.
 const STALE: u64 = 150;
 /// Of 1,000 answers to a question, how many are remembered.
@@ -44,7 +43,6 @@ impl Forgery {
         let heard = match self.mutant? {
             Mutant::AcknowledgeEntries => method == APPEND && !request.body.is_empty(),
             Mutant::AcknowledgeExtents => method == WRITE_RUN || method == SEAL,
-            Mutant::ForgetDelete => method == DELETE,
             Mutant::StaleRead => method == QUERY,
             _ => false,
         };
@@ -69,7 +67,7 @@ impl Forgery {
             (Some(Mutant::AcknowledgeEntries), Some(known)) if method == APPEND && !request.body.is_empty() => {
                 Fate::Forged(known, Some(request))
             }
-            (Some(Mutant::AcknowledgeExtents | Mutant::ForgetDelete), Some(known)) => Fate::Forged(known, None),
+            (Some(Mutant::AcknowledgeExtents), Some(known)) => Fate::Forged(known, None),
             (Some(Mutant::StaleRead), _) if method == QUERY && chance.of_1000(STALE) => {
                 match self.asked.get(&(request.group, request.body.clone())) {
                     Some(before) => Fate::Forged(before.clone(), None),

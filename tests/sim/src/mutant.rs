@@ -47,8 +47,6 @@ mutants! {
     CollectWithoutVerdict = "collect-without-verdict",
     /// Writes forget their conditions.
     DropPrecondition = "drop-precondition",
-    /// Nodes acknowledge deletions of extents and keep them.
-    ForgetDelete = "forget-delete",
     /// A node that has lost its disk comes back under its old id, so that its votes are forgotten.
     ForgetVotes = "forget-votes",
     /// What a node applies differs from what others do: a bit of an entry is flipped on its way to it.
